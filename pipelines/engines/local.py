@@ -1,0 +1,242 @@
+"""The local engine: causal chat models of transformers on this machine."""
+
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from functools import cached_property
+from typing import Any
+
+from pipelines.engines.base import Call, Completion, Engine, Message
+from pipelines.engines.device import choose_device
+from pipelines.engines.loading import context_length, ending_tokens, load_adapter, load_model
+from pipelines.errors import InputError
+from pipelines.generation import FinishReason
+from pipelines.models.source import ModelSource
+
+__all__ = ["LocalEngine"]
+
+DEFAULT_TOKEN_BUDGET = 8192
+"""Tokens that the rows of one batch may hold together, padding and replies included. On SmolLM2-135M in float32 that is
+0.38 GB of keys and values."""
+
+PREFIX_CAPACITY = 4096
+"""Tokens of shared prompt beginnings that are kept: the prompts of all five tasks fit."""
+
+
+class LocalEngine(Engine):
+    """Runs a model in this process.
+
+    Args:
+        source: Where the model is.
+        adapter: Folder of a LoRA adapter, or None.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``; see ``device.py``.
+        token_budget: Tokens that the rows of one batch may hold together.
+
+    Raises:
+        InputError: The model or the adapter cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        source: ModelSource,
+        adapter: str | None = None,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        token_budget: int = DEFAULT_TOKEN_BUDGET,
+    ) -> None:
+        from pipelines.engines.cache import PrefixCache
+        from pipelines.models import resolve_adapter
+
+        self.choice = choose_device(device, dtype)
+        adapter_path = resolve_adapter(adapter) if adapter else None
+        self.model, self.tokenizer = load_model(source, self.choice)
+        if adapter_path:
+            self.model = load_adapter(self.model, adapter_path)
+        self.source = source
+        self.adapter = str(adapter_path) if adapter_path else None
+        self.reference = source.reference
+        self.context_length = context_length(self.model, self.tokenizer)
+        # The engine keeps to the context length itself; the tokenizer would warn while long texts are only being
+        # counted.
+        self.tokenizer.model_max_length = 10**30
+        self.chat_template = self.tokenizer.chat_template
+        self._ending = ending_tokens(self.model, self.tokenizer)
+        self._token_budget = token_budget
+        self._prefixes = PrefixCache(PREFIX_CAPACITY)
+        self._lock = threading.Lock()
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a bare text."""
+        return len(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def count_prompt(self, messages: Sequence[Message]) -> int:
+        """Tokens of a conversation with the chat template around it."""
+        return len(self._prompt(list(messages), reply=True))
+
+    def stream(self, call: Call, cancel: threading.Event | None = None) -> Generator[str | Completion, None, None]:
+        """Generate for one call, token by token, in the caller's thread."""
+        replies = [self._reply(call)]
+        with self._lock, closing(self._run(replies, cancel)) as events:
+            for reply, text in events:
+                if text:
+                    yield text
+                if reply.completion:
+                    yield reply.completion
+
+    def batch(
+        self,
+        calls: Sequence[Call],
+        cancel: threading.Event | None = None,
+        on_done: Callable[[int, Completion], None] | None = None,
+    ) -> list[Completion]:
+        """Generate for many calls in batches of similar length; completions in the order of the calls."""
+        replies = [self._reply(call) for call in calls]
+        index = {id(reply): place for place, reply in enumerate(replies)}
+        with self._lock:
+            for group in self._groups(replies):
+                for reply, _ in self._run(group, cancel):
+                    if reply.completion and on_done:
+                        on_done(index[id(reply)], reply.completion)
+        return [reply.completion for reply in replies if reply.completion]
+
+    def provenance(self) -> dict[str, Any]:
+        """Model, weights' hash where known, number format, device and library versions."""
+        import torch
+        import transformers
+
+        return {
+            "engine": "local",
+            "model": self.reference,
+            "model_sha256": self.source.sha256,
+            "revision": self.source.revision,
+            "adapter": self.adapter,
+            "device": self.choice.device,
+            "dtype": self.choice.label,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        }
+
+    def close(self) -> None:
+        """Free the model's memory; the engine cannot be used afterwards."""
+        with self._lock:
+            self._prefixes.clear()
+            del self.model
+
+    def _prompt(self, messages: list[Message], *, reply: bool) -> list[int]:
+        tokens: list[int] = self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=reply, tokenize=True, return_dict=False
+        )
+        return tokens
+
+    def _reply(self, call: Call) -> "_Reply":
+        """Turn a call into tokens.
+
+        Raises:
+            InputError: ``prompt_too_long``.
+        """
+        tokens = self._prompt(call.messages, reply=True)
+        room = self.context_length - len(tokens)
+        if room < 1:
+            raise InputError("prompt_too_long", tokens=len(tokens), limit=self.context_length)
+        shared = self._prompt(call.messages[: call.shared], reply=False) if call.shared else []
+        # Only where the template writes the beginning alone as it writes it in the whole conversation.
+        common = len(shared) if tokens[: len(shared)] == shared else 0
+        return _Reply(call, tokens, common, min(call.options.max_new_tokens or room, room), self)
+
+    def _groups(self, replies: list["_Reply"]) -> list[list["_Reply"]]:
+        """Replies that run together: same beginning, same sampling, similar length, within the token budget."""
+        from pipelines.engines.sampling import sampling_key
+
+        def key(reply: "_Reply") -> Any:
+            return (tuple(reply.tokens[: reply.shared]), sampling_key(reply.call.options))
+
+        groups: list[list[_Reply]] = []
+        # The longest first: if memory does not suffice, that shows at once and not after an hour.
+        for reply in sorted(replies, key=lambda reply: (key(reply), reply.size), reverse=True):
+            group = groups[-1] if groups else []
+            if group and key(group[0]) == key(reply) and (len(group) + 1) * group[0].size <= self._token_budget:
+                group.append(reply)
+            else:
+                groups.append([reply])
+        return groups
+
+    def _run(
+        self, replies: list["_Reply"], cancel: threading.Event | None
+    ) -> Generator[tuple["_Reply", str], None, None]:
+        """Run one batch; yields (reply, new text) as it comes, ``reply.completion`` set with the last of each."""
+        from pipelines.engines.decoding import decode
+        from pipelines.engines.sampling import Sampler
+
+        for reply in replies:
+            reply.started = time.perf_counter()
+        sampler = Sampler.for_calls([reply.call.options for reply in replies], self._ending, self.model.device)
+        shared = min(reply.shared for reply in replies)
+        with closing(decode(self.model, [reply.tokens for reply in replies], shared, sampler, self._prefixes)) as steps:
+            pairs = next(steps)
+            while True:
+                tokens = dict(pairs)
+                for row, reply in enumerate(replies):
+                    if reply.completion is None:
+                        text = reply.advance(tokens.get(row), cancel)
+                        if text or reply.completion:
+                            yield reply, text
+                ended = {row for row, reply in enumerate(replies) if reply.completion}
+                if len(ended) == len(replies):
+                    return
+                pairs = steps.send(ended)
+
+
+class _Reply:
+    """One reply on its way: its tokens, its limits, its text."""
+
+    def __init__(self, call: Call, tokens: list[int], shared: int, limit: int, engine: LocalEngine) -> None:
+        self.call = call
+        self.tokens = tokens
+        self.shared = shared
+        self.started = 0.0
+        self.completion: Completion | None = None
+        self._limit = limit
+        self._ending = engine._ending
+        self._tokenizer = engine.tokenizer
+        self._count = 0
+        self._first: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Tokens that it may come to hold."""
+        return len(self.tokens) + self._limit
+
+    @cached_property
+    def _text(self) -> Any:
+        from pipelines.engines.assembly import TextAssembler
+
+        return TextAssembler(self._tokenizer, self.call.options.stop)
+
+    def advance(self, token: int | None, cancel: threading.Event | None) -> str:
+        """Take the next token (None while prompts are read); returns new text and ends where a limit is reached."""
+        elapsed = time.perf_counter() - self.started
+        deadline = self.call.options.deadline_s
+        reason: FinishReason | None = None
+        text = ""
+        if token is not None:
+            self._count += 1
+            self._first = elapsed if self._first is None else self._first
+            if token in self._ending:
+                reason = "stop"
+            else:
+                text = self._text.push(token)
+                if self._text.stopped:
+                    reason = "stop"
+                elif self._count >= self._limit:
+                    reason = "length"
+        if reason is None and cancel is not None and cancel.is_set():
+            reason = "cancelled"
+        if reason is None and deadline is not None and elapsed >= deadline:
+            reason = "deadline"
+        if reason is not None:
+            text += self._text.finish()
+            self.completion = Completion(self._text.text, len(self.tokens), self._count, reason, self._first, elapsed)
+        return text
