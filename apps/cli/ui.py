@@ -1,0 +1,77 @@
+"""``cinquain ui``: the web app on this machine."""
+
+import threading
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from apps.cli.run import Adapter, Model
+from apps.cli.terminal import Language, console, interruptible, language, say
+
+if TYPE_CHECKING:
+    from pipelines.engines import Engine
+
+__all__ = ["app", "serve"]
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def ui(
+    model: Model = None,
+    adapter: Adapter = None,
+    host: Annotated[
+        str, typer.Option(help="Address to serve on; only this machine can reach 127.0.0.1.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to serve on.")] = 7860,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    lang: Language = None,
+) -> int:
+    """Serve the web app and print its address."""
+    return serve(model, adapter, host, port, open_browser=open_browser)
+
+
+def serve(
+    model: str | None,
+    adapter: str | None,
+    host: str,
+    port: int,
+    *,
+    open_browser: bool = False,
+    engine: "Engine | None" = None,
+) -> int:
+    """Serve the web app until Ctrl-C.
+
+    Args:
+        model: Model reference, or None for the embedded one.
+        adapter: Folder of an adapter.
+        host: Address to serve on.
+        port: Port to serve on.
+        open_browser: Open the page in the person's browser.
+        engine: A loaded engine to use instead of loading ``model``.
+
+    Raises:
+        InputError: The port is taken, the address is refused, or the model cannot be loaded.
+    """
+    from pipelines import DEFAULT_MODEL
+
+    console(stderr=True).print(say("ui_starting", model=model or DEFAULT_MODEL), style="dim", soft_wrap=True)
+    from apps.web import launch
+
+    page = launch(
+        model or DEFAULT_MODEL,
+        adapter,
+        host=host,
+        port=port,
+        language=language(),
+        engine=engine,
+        open_browser=open_browser,
+        block=False,
+    )
+    console().print(say("ui_ready", address=f"http://{host}:{port}"), soft_wrap=True)
+    ended = threading.Event()
+    with interruptible(ended):
+        while not ended.wait(0.2):  # without a limit, Windows would not let Ctrl-C through
+            pass
+    page.close()
+    return 0
