@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from transformers.cache_utils import DynamicLayer
 from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor, TopPLogitsWarper
 
+from pipelines import InputError
+from pipelines.engines import load_engine
 from pipelines.engines.assembly import TextAssembler
 from pipelines.engines.cache import GrowingLayer, PrefixCache, expanded, is_growing, new_cache
 from pipelines.engines.device import choose_device
@@ -157,3 +159,9 @@ def test_the_processor_decides_the_format_with_a_reason(monkeypatch: pytest.Monk
     assert (choice.dtype, choice.one_row) == (("bfloat16", False) if bfloat16 else ("float32", True))
     assert choice.reason.code == ("dtype_cpu_bfloat16" if bfloat16 else "dtype_cpu_one_row")
     assert choose_device("cpu", "float32").one_row is False
+
+
+@pytest.mark.parametrize("model", ["scripted", "smollm2-135m"])
+def test_an_unknown_engine_option_names_the_nearest(model: str) -> None:
+    with pytest.raises(InputError, match=r"no option '\w+'. Did you mean: (context_length|token_budget)"):
+        load_engine(model, **{"context_lenght" if model == "scripted" else "token_bugdet": 1})
