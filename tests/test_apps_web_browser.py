@@ -204,7 +204,7 @@ def test_hostile_output_stays_text_and_calls_nobody(chromium: Any) -> None:
 
 def test_stop_stops_the_model_and_the_next_request_works(chromium: Any) -> None:
     pace = threading.Event()  # never set: waiting for it paces the tokens
-    engine = ScriptedEngine(["word " * 3000], on_token=lambda: pace.wait(0.01) and None)
+    engine = ScriptedEngine(["word " * 3000], on_token=lambda: pace.wait(0.05) and None)
     with serving(engine) as address, visiting(chromium, address) as visit:
         visit.open("chat")
         visit.write("chat", "Go on for ever.")
@@ -232,7 +232,7 @@ def test_closing_the_tab_frees_the_model(chromium: Any) -> None:
             finally:
                 freed.set()
 
-    with serving(Watched(["word " * 3000], on_token=lambda: pace.wait(0.01) and None)) as address:
+    with serving(Watched(["word " * 3000], on_token=lambda: pace.wait(0.05) and None)) as address:
         with visiting(chromium, address) as visit:
             visit.open("chat")
             visit.write("chat", "Go on for ever.")

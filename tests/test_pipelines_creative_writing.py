@@ -8,6 +8,7 @@ import pytest
 from pipelines import InputError, Pipeline, load_prompt
 from pipelines.engines.scripted import ScriptedEngine
 from pipelines.tasks.creative_writing import CreativeRequest, CreativeWriting
+from pipelines.text.verse import check_form
 
 TASK = CreativeWriting()
 HAIKU = "An old silent pond\nA frog jumps into the pond\nSplash! Silence again."
@@ -181,3 +182,8 @@ def test_rows_that_cannot_be_used_say_why(row, code):
     with pytest.raises(InputError) as caught:
         TASK.from_row(row)
     assert caught.value.code == code
+
+
+def test_the_worked_haiku_are_haiku() -> None:
+    for example in load_prompt("creative_writing").examples["haiku"]:
+        assert all(fact.ok for fact in check_form(example.reply, "haiku"))
