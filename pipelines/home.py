@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pipelines.errors import CinquainError
 
-__all__ = ["disk_errors", "home", "megabytes", "offline_variable", "require_space", "write_atomically"]
+__all__ = ["NO_SPACE", "disk_errors", "home", "megabytes", "offline_variable", "require_space", "write_atomically"]
 
 # EFBIG is what a file size limit of the account (`ulimit -f`) gives, EDQUOT a quota: for a person both are "no space".
 # EDQUOT does not exist on Windows.
-_NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 # ENOTDIR and EEXIST: a regular file lies where a folder of the path should be.
 _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
@@ -48,7 +48,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = error.filename if isinstance(error.filename, str) else str(path)
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise CinquainError("disk_full", path=where, free=megabytes(_free(path))) from error
         if error.errno in _NO_PERMISSION:
             raise CinquainError("disk_permission", path=where, problem=error.strerror or str(error)) from error

@@ -20,7 +20,7 @@ REQUIRE_ALL = os.environ.get("CINQUAIN_REQUIRE_ALL") == "1"
 # Before any library is imported: each reads its variables once. The proxy that nobody serves stops programs that a test
 # starts, which the guard of this process cannot reach; local servers are exempt.
 os.environ.update(
-    OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"),  # two threads beside a browser wait for each other: 5x slower
+    OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"),  # two threads beside a browser are five times slower
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     GRADIO_ANALYTICS_ENABLED="False",

@@ -161,12 +161,41 @@ def test_cancel_ends_within_one_token_and_the_next_request_works(tiny: LocalEngi
 
 def test_cancel_works_while_a_long_prompt_is_read(folder: Path) -> None:
     engine = load(folder, dtype="float32")
-    passes: list[int] = []
-    engine.model.register_forward_pre_hook(lambda *_: passes.append(1))
-    cancel = threading.Event()
-    cancel.set()
+    cancel, passes = threading.Event(), []
+
+    def watch(*_: Any) -> None:
+        passes.append(1)
+        cancel.set()
+
+    engine.model.register_forward_pre_hook(watch)
     assert completion(engine, call("a" * 1500), cancel).finish_reason == "cancelled"
     assert len(passes) == 1
+
+
+def test_a_stopped_batch_does_not_begin_what_is_left(folder: Path) -> None:
+    engine = load(folder, dtype="float32", token_budget=1)  # every row is a batch of its own
+    cancel, passes = threading.Event(), []
+    engine.model.register_forward_pre_hook(lambda *_: passes.append(1))
+    completions = engine.batch([call("Count to five.")] * 3, cancel, on_done=lambda *_: (cancel.set(), passes.clear()))
+    assert [each.finish_reason for each in completions] == ["stop", "cancelled", "cancelled"]
+    assert not passes
+
+
+def test_the_deadline_of_a_batch_counts_from_its_start(folder: Path) -> None:
+    engine = load(folder, dtype="float32", token_budget=1)
+    completions = engine.batch([call("Count to five.", deadline_s=3600.0), call("Who are you?", deadline_s=1e-6)])
+    assert [each.finish_reason for each in completions] == ["stop", "deadline"]
+    assert completions[1].completion_tokens == 0
+
+
+def test_conversations_run_together_though_their_earlier_turns_differ(folder: Path) -> None:
+    engine = load(folder, dtype="float32")
+    rows: list[int] = []
+    engine.model.register_forward_pre_hook(
+        lambda _m, _a, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    engine.batch([call("Who are you?", system=f"{place} " * 40, max_new_tokens=3) for place in range(4)])
+    assert set(rows) == {4}
 
 
 def test_closing_a_stream_frees_the_engine(tiny: LocalEngine) -> None:

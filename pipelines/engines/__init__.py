@@ -18,11 +18,13 @@ def load_engine(reference: str, adapter: str | None = None, **options: Any) -> E
         options: Passed to the engine's constructor.
 
     Raises:
-        InputError: An unknown reference or option, or a model that cannot be loaded.
+        InputError: An unknown reference or option, or a model or adapter that cannot be loaded.
     """
     if reference == "scripted":
         from pipelines.engines.scripted import ScriptedEngine
 
+        if adapter:
+            raise InputError("engine_takes_no_adapter", reference=reference)
         _check_options(ScriptedEngine, options)
         return ScriptedEngine(**options)
     from pipelines.engines.local import LocalEngine

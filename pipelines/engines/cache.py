@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-__all__ = ["GrowingLayer", "PrefixCache", "expanded", "is_growing", "new_cache"]
+__all__ = ["GrowingLayer", "PrefixCache", "expanded", "holds_rows", "is_growing", "new_cache"]
 
 _SPARE = 64
 """Tokens of room that a new layer has beyond its first states."""
@@ -112,8 +112,20 @@ def new_cache(config: Any) -> DynamicCache:
 
 
 def is_growing(cache: DynamicCache) -> bool:
-    """Whether rows of this cache can be copied and dropped (not so for sliding windows and recurrent states)."""
-    return bool(cache.layers) and all(isinstance(layer, GrowingLayer) for layer in cache.layers)
+    """Whether every layer attends to all earlier tokens, so that a beginning may be shared and padding may follow it.
+
+    A sliding window counts columns: padding behind a shared beginning would push that out of the window too early.
+    """
+    return all(isinstance(layer, GrowingLayer) for layer in cache.layers)
+
+
+def holds_rows(cache: DynamicCache) -> bool:
+    """Whether rows of different length can share this cache, and a prompt can be read into it in chunks.
+
+    Not so for recurrent states (Mamba, linear attention): they take padding in, their cache cannot drop rows, and some
+    implementations begin anew with each chunk (seen with Jamba in transformers 5.23).
+    """
+    return all(type(layer) in (GrowingLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
 
 
 def expanded(prefix: DynamicCache, rows: int, room: int, config: Any) -> DynamicCache:

@@ -5,12 +5,13 @@ not give: rows that leave a batch when they end, a shared beginning that is comp
 from the same thread, and a random stream for each row.
 """
 
+import inspect
 from collections.abc import Generator
 from typing import Any
 
 import torch
 
-from pipelines.engines.cache import PrefixCache, expanded, is_growing, new_cache
+from pipelines.engines.cache import PrefixCache, expanded, holds_rows, is_growing, new_cache
 from pipelines.engines.sampling import Sampler
 
 __all__ = ["PREFILL_CHUNK", "decode"]
@@ -35,41 +36,42 @@ def decode(
 
     Args:
         model: A causal language model of transformers.
-        prompts: Token ids; none empty.
+        prompts: Token ids; none empty. Only one where ``holds_rows`` is false of the model's cache.
         shared: How many leading tokens are the same in all prompts and likely to come again.
         sampler: Chooses the tokens.
         prefixes: States of earlier beginnings.
     """
     device = model.device
-    shared = min(shared, *(len(prompt) - 1 for prompt in prompts))
+    cache = new_cache(model.config)
+    # Without positions (MPT) a model counts columns, and padding behind a shared beginning would count too.
+    sharing = is_growing(cache) and "position_ids" in inspect.signature(model.forward).parameters
+    shared = min(shared, *(len(prompt) - 1 for prompt in prompts)) if sharing else 0
     shared = shared if shared >= SMALLEST_PREFIX else 0
     rest = [prompt[shared:] for prompt in prompts]
     rows = list(range(len(prompts)))
     width = max(map(len, rest))
-    cache = new_cache(model.config)
+    chunk = max(1, PREFILL_CHUNK // len(rows)) if holds_rows(cache) else width
     if shared:
-        prefix = prefixes.get(tuple(prompts[0][:shared]))
+        beginning = tuple(prompts[0][:shared])
+        prefix = prefixes.get(beginning)
         if prefix is None:
             # Always a pass of its own, whether it is found again or not: the same request then does the same
             # arithmetic each time, and a seed gives the same text.
             prefix = new_cache(model.config)
-            yield from _read(model, torch.tensor([prompts[0][:shared]], device=device), None, None, prefix)
-            if is_growing(prefix):
-                prefixes.put(tuple(prompts[0][:shared]), prefix)
-        cache = expanded(prefix, len(prompts), width, model.config) if is_growing(prefix) else prefix
-        if not is_growing(prefix) and len(prompts) > 1:
-            cache.batch_repeat_interleave(len(prompts))
+            ids = torch.tensor([beginning], device=device)
+            yield from _read(model, ids, None, torch.arange(shared, device=device)[None], prefix, PREFILL_CHUNK)
+            prefixes.put(beginning, prefix)
+        cache = expanded(prefix, len(prompts), width, model.config)
 
     # Rows are padded between the shared beginning and their own part, so that all of them end in the same column.
     ids = torch.tensor([[0] * (width - len(row)) + row for row in rest], device=device)
-    mask = positions = None
+    padding = torch.tensor([width - len(row) for row in rest], device=device)[:, None]
+    columns = torch.arange(width, device=device)[None, :]
+    positions = (columns - padding).clamp(min=0) + shared
+    mask = None
     if any(len(row) < width for row in rest):
-        padding = torch.tensor([width - len(row) for row in rest], device=device)[:, None]
-        columns = torch.arange(width, device=device)[None, :]
-        own = columns >= padding
-        mask = torch.cat([torch.ones((len(rest), shared), dtype=torch.bool, device=device), own], 1).long()
-        positions = (columns - padding).clamp(min=0) + shared
-    logits = yield from _read(model, ids, mask, positions, cache)
+        mask = torch.cat([padding.new_ones((len(rest), shared)), (columns >= padding).long()], 1)
+    logits = yield from _read(model, ids, mask, positions, cache, chunk)
 
     while True:
         tokens = sampler(logits)
@@ -77,14 +79,12 @@ def decode(
         kept = [place for place, row in enumerate(rows) if row not in ended]
         if len(kept) < len(rows):
             rows = [rows[place] for place in kept]
-            tokens = tokens[kept]
+            tokens, positions = tokens[kept], positions[kept]
             sampler.keep(kept)
             cache.batch_select_indices(torch.tensor(kept, device=device))
-            if mask is not None and positions is not None:
-                mask, positions = mask[kept], positions[kept]
-        if mask is not None and positions is not None:
-            mask = torch.cat([mask, mask.new_ones((len(rows), 1))], 1)
-            positions = positions[:, -1:] + 1
+            mask = None if mask is None else mask[kept]
+        mask = None if mask is None else torch.cat([mask, mask.new_ones((len(rows), 1))], 1)
+        positions = positions[:, -1:] + 1
         logits = model(
             input_ids=tokens[:, None],
             attention_mask=mask,
@@ -95,20 +95,19 @@ def decode(
 
 
 def _read(
-    model: Any, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor | None, cache: Any
+    model: Any, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor, cache: Any, chunk: int
 ) -> Generator[list[tuple[int, int]], set[int] | None, torch.Tensor]:
     """Read prompts into the cache, a chunk at a time; returns the logits after the last token, (rows, vocabulary)."""
-    step = max(1, PREFILL_CHUNK // len(ids))
     logits = None
-    for start in range(0, ids.shape[1], step):
+    held = 0 if mask is None else mask.shape[1] - ids.shape[1]
+    for start in range(0, ids.shape[1], chunk):
         if start:
             yield []
-        end = min(start + step, ids.shape[1])
-        held = cache.get_seq_length()
+        end = min(start + chunk, ids.shape[1])
         logits = model(
             input_ids=ids[:, start:end],
-            attention_mask=None if mask is None else mask[:, : held + end - start],
-            position_ids=None if positions is None else positions[:, start:end],
+            attention_mask=None if mask is None else mask[:, : held + end],
+            position_ids=positions[:, start:end],
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,

@@ -2,14 +2,23 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cached_property
 from typing import Any
 
 from pipelines.engines.base import Call, Completion, Engine, Message
 from pipelines.engines.device import choose_device
-from pipelines.engines.loading import context_length, ending_tokens, load_adapter, load_model
+from pipelines.engines.loading import (
+    adapter_sha256,
+    context_length,
+    ending_tokens,
+    load_adapter,
+    load_model,
+    takes_system,
+    without_system,
+)
 from pipelines.errors import InputError
 from pipelines.generation import FinishReason
 from pipelines.models.source import ModelSource
@@ -47,7 +56,7 @@ class LocalEngine(Engine):
         dtype: str = "auto",
         token_budget: int = DEFAULT_TOKEN_BUDGET,
     ) -> None:
-        from pipelines.engines.cache import PrefixCache
+        from pipelines.engines.cache import PrefixCache, holds_rows, new_cache
         from pipelines.models import resolve_adapter
 
         self.choice = choose_device(device, dtype)
@@ -55,16 +64,23 @@ class LocalEngine(Engine):
         self.model, self.tokenizer = load_model(source, self.choice)
         if adapter_path:
             self.model = load_adapter(self.model, adapter_path)
+        if self.choice.one_row:
+            from pipelines.engines.one_row import use_one_row_copies
+
+            use_one_row_copies(self.model)  # after the adapter, which may bring whole layers of its own
         self.source = source
         self.adapter = str(adapter_path) if adapter_path else None
+        self._adapter_sha256 = adapter_sha256(adapter_path) if adapter_path else None
         self.reference = source.reference
         self.context_length = context_length(self.model, self.tokenizer)
         # The engine keeps to the context length itself; the tokenizer would warn while long texts are only being
         # counted.
         self.tokenizer.model_max_length = 10**30
         self.chat_template = self.tokenizer.chat_template
+        self._takes_system = takes_system(self.tokenizer, source.reference)
         self._ending = ending_tokens(self.model, self.tokenizer)
-        self._token_budget = token_budget
+        # One row at a time where the model's cache cannot hold several of different length.
+        self._token_budget = token_budget if holds_rows(new_cache(self.model.config)) else 0
         self._prefixes = PrefixCache(PREFIX_CAPACITY)
         self._lock = threading.Lock()
 
@@ -78,8 +94,7 @@ class LocalEngine(Engine):
 
     def stream(self, call: Call, cancel: threading.Event | None = None) -> Generator[str | Completion, None, None]:
         """Generate for one call, token by token, in the caller's thread."""
-        replies = [self._reply(call)]
-        with self._lock, closing(self._run(replies, cancel)) as events:
+        with self._lock, closing(self._run([self._reply(call)], cancel)) as events:
             for reply, text in events:
                 if text:
                     yield text
@@ -95,6 +110,11 @@ class LocalEngine(Engine):
         """Generate for many calls in batches of similar length; completions in the order of the calls."""
         replies = [self._reply(call) for call in calls]
         index = {id(reply): place for place, reply in enumerate(replies)}
+        # A beginning that one call has for itself (a chat's earlier turns) would only keep it out of a larger batch.
+        beginnings = Counter(reply.beginning for reply in replies)
+        for reply in replies:
+            if beginnings[reply.beginning] == 1:
+                reply.shared = 0
         with self._lock:
             for group in self._groups(replies):
                 for reply, _ in self._run(group, cancel):
@@ -113,6 +133,7 @@ class LocalEngine(Engine):
             "model_sha256": self.source.sha256,
             "revision": self.source.revision,
             "adapter": self.adapter,
+            "adapter_sha256": self._adapter_sha256,
             "device": self.choice.device,
             "dtype": self.choice.label,
             "torch": torch.__version__,
@@ -123,12 +144,18 @@ class LocalEngine(Engine):
         """Free the model's memory; the engine cannot be used afterwards."""
         with self._lock:
             self._prefixes.clear()
-            del self.model
+            self.model = None
 
     def _prompt(self, messages: list[Message], *, reply: bool) -> list[int]:
-        tokens: list[int] = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=reply, tokenize=True, return_dict=False
-        )
+        from jinja2 import TemplateError
+
+        written = messages if self._takes_system else without_system(messages)
+        try:
+            tokens: list[int] = self.tokenizer.apply_chat_template(
+                written, add_generation_prompt=reply, tokenize=True, return_dict=False
+            )
+        except TemplateError as error:  # "Conversation roles must alternate", for one
+            raise InputError("model_chat_template", model=self.reference, reason=str(error).rstrip(".")) from error
         return tokens
 
     def _reply(self, call: Call) -> "_Reply":
@@ -141,7 +168,11 @@ class LocalEngine(Engine):
         room = self.context_length - len(tokens)
         if room < 1:
             raise InputError("prompt_too_long", tokens=len(tokens), limit=self.context_length)
-        shared = self._prompt(call.messages[: call.shared], reply=False) if call.shared else []
+        shared = []
+        if call.shared:
+            # A template may refuse a beginning without a question (Qwen3.5's does): that costs speed and nothing else.
+            with suppress(InputError):
+                shared = self._prompt(call.messages[: call.shared], reply=False)
         # Only where the template writes the beginning alone as it writes it in the whole conversation.
         common = len(shared) if tokens[: len(shared)] == shared else 0
         return _Reply(call, tokens, common, min(call.options.max_new_tokens or room, room), self)
@@ -151,7 +182,7 @@ class LocalEngine(Engine):
         from pipelines.engines.sampling import sampling_key
 
         def key(reply: "_Reply") -> Any:
-            return (tuple(reply.tokens[: reply.shared]), sampling_key(reply.call.options))
+            return (reply.beginning, sampling_key(reply.call.options))
 
         groups: list[list[_Reply]] = []
         # The longest first: if memory does not suffice, that shows at once and not after an hour.
@@ -170,8 +201,13 @@ class LocalEngine(Engine):
         from pipelines.engines.decoding import decode
         from pipelines.engines.sampling import Sampler
 
-        for reply in replies:
-            reply.started = time.perf_counter()
+        for reply in replies:  # cancelled, or past their deadline, before they began
+            reply.advance(None, cancel)
+            if reply.completion:
+                yield reply, ""
+        replies = [reply for reply in replies if reply.completion is None]
+        if not replies:
+            return
         sampler = Sampler.for_calls([reply.call.options for reply in replies], self._ending, self.model.device)
         shared = min(reply.shared for reply in replies)
         with closing(decode(self.model, [reply.tokens for reply in replies], shared, sampler, self._prefixes)) as steps:
@@ -196,13 +232,18 @@ class _Reply:
         self.call = call
         self.tokens = tokens
         self.shared = shared
-        self.started = 0.0
+        self.started = time.perf_counter()
         self.completion: Completion | None = None
         self._limit = limit
         self._ending = engine._ending
         self._tokenizer = engine.tokenizer
         self._count = 0
         self._first: float | None = None
+
+    @property
+    def beginning(self) -> tuple[int, ...]:
+        """The tokens that other replies may share."""
+        return tuple(self.tokens[: self.shared])
 
     @property
     def size(self) -> int:

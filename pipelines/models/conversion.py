@@ -11,7 +11,7 @@ from pipelines.errors import InputError
 from pipelines.home import megabytes
 from pipelines.models.source import ModelSource
 
-__all__ = ["check_gguf", "convert_gguf"]
+__all__ = ["check_gguf", "convert_gguf", "quiet_transformers"]
 
 _STRING, _ARRAY = 8, 9
 # Bytes of GGUF's numbers: uint8, int8, uint16, int16, uint32, int32, float32, bool, uint64, int64, float64.
@@ -118,7 +118,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-    with _quiet_transformers():
+    with quiet_transformers():
         where = ModelSource(str(gguf), "gguf", gguf).arguments()
         unpacked = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(**where)
@@ -155,7 +155,7 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """No bars and warnings of transformers in between: the caller shows the step."""
     from functools import partial
 
