@@ -29,9 +29,9 @@ class GenerationOptions(BaseModel):
     own tokens are left alone: a translation or summary has to repeat some of them."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     """The same seed, model, machine and options give the same text."""
-    stop: tuple[str, ...] = ()
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Strings that end the text; they are not part of it."""
-    deadline_s: Annotated[float, Field(gt=0.0)] | None = None
+    deadline_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
     """Seconds for the whole request, all of its model calls together."""
 
     def over(self, defaults: "GenerationOptions") -> "GenerationOptions":

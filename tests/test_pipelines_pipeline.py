@@ -1,5 +1,6 @@
 """The contract of pipelines and engines: call, stream and batch agree; every end has its reason."""
 
+import gc
 import json
 import threading
 import time
@@ -199,6 +200,18 @@ def test_close_ends_a_stream_and_frees_the_engine():
     assert stream.generation.text == "> one"
     assert codes(stream.generation) == ["reply_cancelled"]
     assert p(text="x").text == "> one two three!"
+
+
+def test_a_stream_that_nobody_holds_any_more_frees_the_engine_at_once():
+    gc.disable()  # or the collector might happen to free it
+    try:
+        engine = ScriptedEngine(["one two three four"])
+        for piece in Pipeline(Letters(), engine, PROMPT).stream(text="x"):
+            if "one" in piece:  # the model is at work
+                break
+        assert not engine._lock.locked()
+    finally:
+        gc.enable()
 
 
 def test_close_before_the_first_piece():

@@ -98,6 +98,7 @@ def test_an_unknown_keyword_names_the_nearest_field_or_option(name, suggestion):
     "options",
     [
         {"temperature": -1}, {"temperature": float("nan")}, {"top_p": 0}, {"max_new_tokens": 0}, {"deadline_s": 0},
+        {"deadline_s": float("inf")},
         {"seed": -1}, {"repetition_penalty": 0.5}, {"stop": 3},
     ],
 )  # fmt: skip
@@ -105,6 +106,13 @@ def test_invalid_options_name_themselves(options):
     with pytest.raises(InputError) as caught:
         split_options(Sample, {"text": "x", **options}, "sample")
     assert caught.value.parameters["field"] == next(iter(options))
+
+
+def test_an_empty_stop_string_is_refused():
+    """Every text begins with it: one engine would stop at once, another would never."""
+    with pytest.raises(InputError) as caught:
+        split_options(Sample, {"text": "x", "stop": ["a", ""]}, "sample")
+    assert caught.value.parameters["field"] == "stop.1"
 
 
 def test_options_lie_over_defaults_only_where_they_are_set():

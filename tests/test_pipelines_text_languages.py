@@ -105,3 +105,10 @@ def test_tags_are_compared_by_their_base() -> None:
     assert closest("ja", ()) == ""
     assert without_spaces("zh-Hant")
     assert not without_spaces("ko")
+
+
+@pytest.mark.parametrize("tag", ["und", "mul", "zxx", "mis", "x-mine", "und-Latn"])
+def test_a_valid_tag_that_names_no_language_is_unknown(tag: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_language(tag)
+    assert caught.value.code == "language_unknown"

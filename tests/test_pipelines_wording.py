@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines import CinquainError, InputError, Note
+from pipelines.text.verse import check_form
 from pipelines.wording import LANGUAGES, sentence, sentences
 
 ROOT = Path(__file__).parent.parent
@@ -117,3 +120,18 @@ def test_errors_survive_pickling():
     error = pickle.loads(pickle.dumps(InputError("field_missing", task="t", field="f")))
     assert isinstance(error, InputError)
     assert (error.code, error.parameters) == ("field_missing", {"task": "t", "field": "f"})
+
+
+def test_tags_and_terms_are_shown_in_the_reader_s_language():
+    detected = Note("source_detected", {"language": "fr", "confidence": 0.9})
+    assert "as French (" in sentence(detected)
+    assert "为法语（" in sentence(detected, "zh")
+    kept = Note("form_ok", {"checks": ["lines", "syllables_line_2"]})
+    assert sentence(kept).endswith("number of lines, syllables in line 2.")
+    assert sentence(kept, "zh").endswith("：行数、第 2 行音节数。")
+    assert "no_such_check" in sentence(Note("form_ok", {"checks": ["no_such_check"]}))
+
+
+@given(st.text(max_size=20), st.sampled_from(["free", "poem", "haiku", "story", "script", "song", "letter", "email"]))
+def test_every_check_of_a_form_has_a_word(text, form):
+    assert {f"term_{fact.check}" for fact in check_form(text, form)} <= set(sentences())

@@ -33,6 +33,9 @@ French, Chinese; 54 % of them under 80 characters) one answer at or above it was
 LONGEST_SAMPLE = 4000
 """Characters that detection reads; more do not change its answer."""
 
+# Valid tags that name no language: undetermined, several, none, one without a code, private use.
+_NO_LANGUAGE = {"und", "mul", "zxx", "mis", "x"}
+
 # What the detector tells apart and a reader does not: it takes short Chinese for Cantonese or Wu.
 _MERGED = {"cmn": "zh", "yue": "zh", "wuu": "zh", "nb": "no", "nn": "no", "arz": "ar", "ary": "ar", "uzs": "uz"}
 
@@ -51,12 +54,14 @@ def parse_language(name: str) -> str:
 
     wanted = name.strip()
     # A tag first: "no", "it" and "is" are words too. ``tag_is_valid`` knows the registry, so "xx" does not pass.
-    if wanted and langcodes.tag_is_valid(wanted):
-        return langcodes.standardize_tag(wanted)
     try:
-        return langcodes.find(wanted).to_tag()
+        valid = wanted and langcodes.tag_is_valid(wanted)
+        tag = langcodes.standardize_tag(wanted) if valid else langcodes.find(wanted).to_tag()
     except LookupError:
-        raise InputError("language_unknown", found=name, nearest=_nearest(wanted)) from None
+        tag = "und"
+    if _base(tag) in _NO_LANGUAGE:
+        raise InputError("language_unknown", found=name, nearest=_nearest(wanted))
+    return tag
 
 
 @cache

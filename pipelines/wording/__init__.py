@@ -1,9 +1,11 @@
 """Sentences for codes, in English and Chinese: the only place where a note or an error becomes text.
 
 Each YAML file beside this one holds ``code: {en: "...", zh: "..."}`` for one area. Sentences are ``str.format``
-templates over the parameters; a list is shown joined with commas.
+templates over the parameters; a list is shown joined with commas. Two conversions make a parameter readable:
+``{language!l}`` shows a tag as the name of the language, ``{check!t}`` the words of ``term_<value>`` if there are any.
 """
 
+import string
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -41,11 +43,27 @@ def sentence(item: Note | CinquainError, language: str = "en") -> str:
     texts = sentences().get(item.code)
     if texts is None:
         return f"{item.code}: {item.parameters}"
-    template = texts["zh" if language.lower().startswith("zh") else "en"]
-    return template.format_map({name: _shown(value) for name, value in item.parameters.items()})
+    language = "zh" if language.lower().startswith("zh") else "en"
+    return _Formatter(language).vformat(texts[language], (), item.parameters)
 
 
-def _shown(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return ", ".join(str(element) for element in value)
-    return value
+class _Formatter(string.Formatter):
+    """``str.format`` with joined lists and two conversions of its own."""
+
+    def __init__(self, language: str) -> None:
+        self._language = language
+
+    def convert_field(self, value: Any, conversion: str | None) -> Any:
+        """Called for every placeholder, with None where it has no conversion."""
+        values = value if isinstance(value, list | tuple) else [value]
+        if conversion == "l":
+            from pipelines.text.languages import language_name
+
+            values, conversion = [language_name(str(each), self._language) for each in values], None
+        elif conversion == "t":
+            values, conversion = [self._term(each) for each in values], None
+        joined = ("、" if self._language == "zh" else ", ").join(map(str, values))
+        return super().convert_field(joined if isinstance(value, list | tuple) else values[0], conversion)
+
+    def _term(self, value: Any) -> Any:
+        return sentences().get(f"term_{value}", {}).get(self._language, value)
