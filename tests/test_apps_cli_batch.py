@@ -234,3 +234,29 @@ def stopped_after(goal: int, output: Path, arguments: list[str], number: int) ->
         return False
     process.kill()
     raise AssertionError("the output did not grow")
+
+
+def test_a_full_disk_is_one_sentence_and_a_later_start_goes_on(tmp_path: Path) -> None:
+    """A limit of the account stands for the disk: the system refuses in the middle of a line."""
+    rows = [{"id": index, "messages": [{"role": "user", "content": "Hello."}]} for index in range(40)]
+    source, output = write_rows(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    limited = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (6000, -1)); "
+    limited += "from apps.cli.main import main; sys.exit(main())"
+    arguments = ["run", "dialogue", *command(source, output, "--batch-size", "8")[2:]]
+    run = subprocess.run([sys.executable, "-c", limited, *arguments], capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stderr.count("\n")) == (1, 1)
+    assert "The disk is full" in run.stderr
+    assert output.stat().st_size == 6000
+    assert main(arguments) == 0
+    assert [row["id"] for row in read_rows(output)] == list(range(40))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_json_does_not_have_are_refused(number: str, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text(f'{{"id": {number}, "text": "Hello.", "target": "fr"}}\n', encoding="utf-8")
+    assert main(command(source, output)) == 1
+    (row,) = read_rows(output)
+    assert row["error"]["code"] == "cli_row_not_json"
+    assert number in row["error"]["sentence"]

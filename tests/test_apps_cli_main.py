@@ -188,3 +188,22 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
         raise error
 
     monkeypatch.setattr(run, "parse_settings", fail)
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_standard_output_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "apps.cli", "run", "dialogue", "Hello.", "--model", "scripted"]
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert run.returncode == 1
+    assert run.stderr.count("\n") == 1
+    assert "No space left on device" in run.stderr
+    assert "fault in Cinquain" not in run.stderr
+
+
+def test_closed_standard_streams_are_no_fault(tmp_path: Path) -> None:
+    program = f"{sys.executable} -m apps.cli run dialogue Hello. --model scripted"
+    assert subprocess.run(f"{program} >&-", shell=True, capture_output=True, timeout=120).stderr == b""
+    output = tmp_path / "out.txt"
+    assert subprocess.run(f"{program} -o {output} >&- 2>&-", shell=True, timeout=120).returncode == 0
+    assert output.read_text(encoding="utf-8") == "You said: Hello.\n"

@@ -40,6 +40,14 @@ def test_the_list_names_what_can_be_had(capsys: pytest.CaptureFixture[str]) -> N
     assert "cinquain models pull smollm2-135m" in output
 
 
+def test_a_narrow_terminal_cuts_no_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    assert main(["models", "list"]) == 0
+    output = capsys.readouterr().out
+    assert "…" not in output
+    assert "smollm2-135m" in output
+
+
 def test_the_list_as_json(empty_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hub = tmp_path / "hub" / "models--org--some--name" / "snapshots" / "0123"
     hub.mkdir(parents=True)

@@ -209,6 +209,10 @@ def test_settings_are_json_where_they_parse() -> None:
     }  # fmt: skip
 
 
+def test_a_setting_of_brackets_is_a_text() -> None:
+    assert parse_settings(["text=" + "[" * 100_000]) == {"text": "[" * 100_000}
+
+
 def test_numbers_reach_number_fields_and_text_fields(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TO_FRENCH, "--set", "text=123", "--set", "seed=5", "--set", "temperature=0.5", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)

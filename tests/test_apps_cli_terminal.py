@@ -143,3 +143,13 @@ def test_a_result_that_cannot_be_written_is_known_before(name: str, code: str, t
     with pytest.raises(InputError) as caught:
         check_writable(tmp_path / name)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_device_or_pipe_is_never_replaced_by_a_file(kind: str, tmp_path: Path) -> None:
+    path = Path(os.devnull)
+    if kind == "pipe":
+        os.mkfifo(path := tmp_path / "pipe")
+    with pytest.raises(InputError) as caught:
+        check_writable(path)
+    assert caught.value.code == "cli_output_not_file"

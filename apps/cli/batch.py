@@ -11,9 +11,10 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from io import FileIO
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from apps.cli.run import generation_json
 from apps.cli.terminal import console, interruptible, say, to_json
@@ -99,7 +100,7 @@ def _run(
     if done:
         _tell("cli_resumed", done=done, total=total)
     cancel = threading.Event()
-    with _progress() as progress, interruptible(cancel), output.open("ab") as file:
+    with _progress() as progress, interruptible(cancel), output.open("ab", buffering=0) as file:
         bar = progress.add_task("", total=total, completed=done)
         rows = islice(_rows(source), done, None)
         while window := list(islice(rows, batch_size)):
@@ -124,12 +125,13 @@ def _run(
     return 1 if failed == total else 0
 
 
-def _append(file: BinaryIO, lines: bytes, output: Path) -> None:
+def _append(file: FileIO, lines: bytes, output: Path) -> None:
+    """Write through no buffer: on a full disk its rest would be written, and fail, once more when the file closes."""
     from pipelines.home import disk_errors
 
     with disk_errors(output):
-        file.write(lines)
-        file.flush()
+        while lines:
+            lines = lines[file.write(lines) :]
         os.fsync(file.fileno())
 
 
@@ -138,7 +140,8 @@ def _rows(source: Path) -> Iterator[Row]:
 
     for index, (number, line) in enumerate(_lines(source)):
         try:
-            fields = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            fields = json.loads(text, parse_constant=_no_constant)
         except UnicodeDecodeError as error:
             yield index, None, InputError("cli_row_not_utf8", line=number, position=error.start)
         except (ValueError, RecursionError) as error:
@@ -149,6 +152,11 @@ def _rows(source: Path) -> Iterator[Row]:
                 yield index, name, fields
             else:
                 yield index, None, InputError("cli_row_not_object", line=number, found=type(fields).__name__)
+
+
+def _no_constant(name: str) -> None:
+    """NaN and Infinity: Python reads and writes them, JSON does not have them, and other readers stop at them."""
+    raise ValueError(f"JSON has no {name}")
 
 
 def _lines(source: Path) -> Iterator[tuple[int, bytes]]:

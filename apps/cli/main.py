@@ -86,12 +86,23 @@ def _explain(error: Exception) -> int:
         return error.exit_code
     if isinstance(error, TyperException):
         return _explain_usage(error)
+    if isinstance(error, OSError) and _is_no_space(error):
+        _silence()  # where it was the output, the interpreter would try once more at its end, and fail with a trace
+        _complain(say("cli_no_space", problem=error.strerror))
+        return 1
     if isinstance(error, MemoryError):
         _complain(say("cli_out_of_memory"))
         return 1
     problem = " ".join(str(error).split())[:300]
     _complain(say("cli_unexpected", kind=type(error).__name__, problem=problem))
     return 1
+
+
+def _is_no_space(error: OSError) -> bool:
+    """Whether a disk is full: the one behind ``cinquain … > file``, or that of temporary files."""
+    from pipelines.home import NO_SPACE
+
+    return error.errno in NO_SPACE
 
 
 def _explain_usage(error: "TyperException") -> int:

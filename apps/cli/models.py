@@ -32,11 +32,16 @@ def list_command(as_json: AsJson = False, lang: Language = None) -> None:
 
     from pipelines.home import megabytes
 
-    table = Table("name", "size", "licence", "languages", "", box=None)
+    table, lines, screen = Table("name", "size", "licence", "languages", "", box=None), [], console()
     for model in models:
-        cells = [model.name, megabytes(model.size_bytes), model.licence or "?", " ".join(model.languages) or "?"]
-        table.add_row(*map(sanitize, cells), _state(model))
-    console().print(table)
+        given = [model.name, megabytes(model.size_bytes), model.licence or "?", " ".join(model.languages) or "?"]
+        cells = [*map(sanitize, given), _state(model)]
+        table.add_row(*cells)
+        lines.append("  ".join(cells))
+    if screen.measure(table, options=screen.options.update_width(10_000)).maximum <= screen.width:
+        screen.print(table)
+    else:  # in a table the names, which are there to be copied, would be cut
+        screen.print("\n".join(lines), soft_wrap=True)
 
 
 @app.command()

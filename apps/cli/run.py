@@ -119,7 +119,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
             raise InputError("cli_set_twice", field=name)
         try:
             value = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or thousands of brackets
             value = raw
         fields[name] = raw if isinstance(value, int | float) else value
     return fields

@@ -153,12 +153,14 @@ def check_writable(path: Path) -> None:
     """Find out before a long run, not after it, that its result could not be written.
 
     Raises:
-        InputError: The path is a folder, or its folder is missing or read-only.
+        InputError: The path is a folder, a device or a pipe, or its folder is missing or read-only.
     """
     from pipelines.errors import InputError
 
     if path.is_dir():
         raise InputError("cli_output_is_folder", path=str(path))
+    if path.exists() and not path.is_file():  # files appear by a rename, which would replace /dev/null by a file
+        raise InputError("cli_output_not_file", path=str(path))
     if not path.parent.is_dir():
         raise InputError("cli_output_folder_missing", path=str(path), folder=str(path.parent))
     if not os.access(path if path.exists() else path.parent, os.W_OK):
@@ -167,6 +169,9 @@ def check_writable(path: Path) -> None:
 
 def use_utf8() -> None:
     """Write UTF-8 on every system; a lone surrogate becomes a question mark instead of an exception."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us (``>&-``): nobody reads it
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - it stays open
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
