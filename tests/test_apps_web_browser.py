@@ -50,9 +50,10 @@ PROBE = (
 
 @pytest.fixture(scope="module")
 def chromium(require: Callable[[str], str]) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     path = require("chromium")
+    expect.set_options(timeout=20_000)  # browser, server and model share the cores of a small machine
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS)
         yield browser
@@ -245,8 +246,9 @@ def test_errors_are_toasts_and_leave_the_page_usable(chromium: Any, address: str
     with visiting(chromium, address) as visit:
         visit.page.locator("#translate-run").click()
         visit.expect("#translate-text").to_contain_text("Write something here first.")
-        visit.write("translate", "Good day.")
         visit.page.locator("#translate-more button").first.click()
+        visit.expect("#translate-glossary textarea").to_be_visible()
+        visit.run("translate", "Good day.")  # what is filled in while the folded part still unfolds would be lost
         visit.page.locator("#translate-glossary textarea").fill("nonsense")
         visit.page.locator("#translate-run").click()
         visit.expect("[data-testid=toast-body]").to_contain_text("Line 1 of the glossary")
