@@ -18,7 +18,7 @@ help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 demo: $(VENV)/installed  ## install, run the five tasks once, then serve the web app
-	$(VENV)/bin/cinquain demo
+	$(VENV)/bin/cinquain demo --port $(PORT)
 
 test: $(VENV)/installed-test model lint  ## what CI runs: linters, types, and every test that is not slow
 	$(python) -m pytest -q
