@@ -62,7 +62,7 @@ class Summarization(Task[SummarizationRequest]):
     name: ClassVar[str] = "summarization"
     request_type = SummarizationRequest
     defaults: ClassVar[GenerationOptions] = GenerationOptions(
-        max_new_tokens=256, temperature=0.0, top_p=1.0, repetition_penalty=1.0
+        max_new_tokens=256, temperature=0.0, top_p=1.0, repetition_penalty=1.1
     )
     metrics: ClassVar[tuple[str, ...]] = ("rouge1", "rouge2", "rougeLsum")
 
