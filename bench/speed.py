@@ -113,7 +113,7 @@ def generation_benchmarks(rounds: int) -> dict[str, dict[str, Any]]:
 
     def translation_messages(text: str) -> list[dict[str, str]]:
         request = TASKS["translation"].request_type(text=text, source="en", target="fr")
-        return translate.task.messages(request, translate.prompt)
+        return translate.task.messages(request, translate.wording()[1])
 
     workloads = {
         "single stream, 128 tokens": calls([[{"role": "user", "content": STORY}]], 128),

@@ -28,6 +28,7 @@ __all__ = [
     "Prompt",
     "Stream",
     "Task",
+    "load_prompt",
     "pipeline",
 ]
 
@@ -62,4 +63,4 @@ def pipeline(
         if task not in TASKS:
             raise InputError("task_unknown", found=task, nearest=nearest(task, TASKS))
         task = TASKS[task]()
-    return Pipeline(task, load_engine(model, adapter, **engine_options), prompt or load_prompt(task.name))
+    return Pipeline(task, load_engine(model, adapter, **engine_options), prompt)

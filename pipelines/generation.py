@@ -33,6 +33,8 @@ class GenerationOptions(BaseModel):
     """Strings that end the text; they are not part of it."""
     deadline_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
     """Seconds for the whole request, all of its model calls together."""
+    adapter: Annotated[str, Field(min_length=1)] | None = None
+    """Name of a loaded adapter; ``base`` takes the model without one, None the one that the engine was loaded with."""
 
     def over(self, defaults: "GenerationOptions") -> "GenerationOptions":
         """These options where they are set, ``defaults`` elsewhere."""

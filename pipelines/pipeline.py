@@ -26,13 +26,23 @@ class Pipeline:
     Args:
         task: What is asked.
         engine: What answers.
-        prompt: The wording to use.
+        prompt: The wording to use instead of the task's own, or of the one that an adapter was trained with.
     """
 
-    def __init__(self, task: Task[Any], engine: Engine, prompt: Prompt) -> None:
+    def __init__(self, task: Task[Any], engine: Engine, prompt: Prompt | None = None) -> None:
         self.task = task
         self.engine = engine
         self.prompt = prompt
+
+    def wording(self, adapter: str | None = None) -> tuple[Engine, Prompt]:
+        """The engine as requests under an adapter see it, and the prompt that serves them.
+
+        Raises:
+            InputError: The model cannot do the task, has no such adapter, or the adapter has another prompt.
+        """
+        engine = self.engine.view(adapter)
+        engine.check_task(self.task.name)
+        return engine, engine.wording(self.task.name, self.prompt)
 
     def __call__(self, *, on_progress: Progress | None = None, **fields: Any) -> Generation:
         """Answer one request; request fields and generation options as keywords.
@@ -128,7 +138,8 @@ class Pipeline:
             # A seed is drawn here, not in the engine, so that the result can say which one repeats it.
             options = options.model_copy(update={"seed": random.getrandbits(31)})
         request = validate(self.task.request_type, fields, self.task.name)
-        return Work(self.task, self.engine, self.prompt, request, options)
+        engine, prompt = self.wording(options.adapter)
+        return Work(self.task, engine, prompt, request, options)
 
 
 class Stream(Iterator[str]):

@@ -14,9 +14,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.engines.base import Message
+__all__ = ["Example", "Message", "Prompt", "load_prompt"]
 
-__all__ = ["Example", "Prompt", "load_prompt"]
+Message = dict[str, str]
+"""``{"role": "system" | "user" | "assistant", "content": text}``"""
 
 
 class Example(BaseModel):

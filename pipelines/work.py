@@ -25,7 +25,7 @@ class Work:
 
     Args:
         task: What is asked.
-        engine: What answers; here only for counting tokens.
+        engine: What answers, as this request sees it; here only for counting tokens.
         prompt: The wording to use.
         request: The validated request.
         options: Complete generation options.
@@ -42,7 +42,7 @@ class Work:
         self.engine = engine
         self.step: Step | None = None
         self.text: list[str] = []
-        self._run = Run(engine, prompt, options)
+        self._run = Run(task.name, engine, prompt, options)
         self._steps = task.steps(request, self._run)
         self._started = time.perf_counter()
         self._ended: float | None = None
@@ -83,6 +83,8 @@ class Work:
                 self._finish_reason = completion.finish_reason
             if completion.finish_reason == "length":
                 self._limit = call.options.max_new_tokens
+            # Each of a hundred chunks says the same of its model: once is enough.
+            self._run.notes += [note for note in completion.notes if note not in self._run.notes]
             if self._first_token_s is None and completion.first_token_s is not None:
                 self._first_token_s = max(0.0, self._elapsed() - completion.total_s + completion.first_token_s)
         settled = []

@@ -46,7 +46,7 @@ class Letters(Task[Request]):
         return Request(text=row["text"]), row["reply"]
 
     def steps(self, request, run):
-        call = run.call(self.messages(request, run.prompt), self.name, request)
+        call = run.call(self.messages(request, run.prompt), request)
         if request.mode == "live":
             yield "> "
             yield Step([call], show=lambda reply, complete: self.parse(reply, request))
@@ -362,7 +362,7 @@ def test_pipeline_by_name():
     p = pipeline("dialogue", model="scripted")
     assert p(messages=[{"role": "user", "content": "Hi"}]).text == "You said: Hi"
     assert pipeline(Letters(), model="scripted", prompt=PROMPT)(text="x").text == "> You said: x!"
-    assert p.prompt == load_prompt("dialogue")
+    assert p.wording()[1] == load_prompt("dialogue")
     with pytest.raises(InputError, match="dialogue") as caught:
         pipeline("dialog")
     assert caught.value.code == "task_unknown"

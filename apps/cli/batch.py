@@ -180,6 +180,7 @@ def _identity(
     work: "Pipeline", digest: str, total: int, model: str, adapter: str | None, common: dict[str, Any]
 ) -> dict[str, Any]:
     """What the rows come from: two runs with the same identity may share one output file."""
+    engine, prompt = work.wording(common.get("adapter"))
     identity = {
         "schema_version": SCHEMA_VERSION,
         "input_sha256": digest,
@@ -187,9 +188,9 @@ def _identity(
         "task": work.task.name,
         "model": model,
         "adapter": adapter,
-        "prompt_sha256": work.prompt.digest(work.engine.chat_template),
+        "prompt_sha256": prompt.digest(engine.chat_template),
         "fields": common,
-        "engine": work.engine.provenance(),
+        "engine": engine.provenance(),
     }
     return dict(json.loads(to_json(identity)))
 

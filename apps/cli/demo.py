@@ -66,7 +66,7 @@ def demo(
     lang: Language = None,
 ) -> int:
     """Run the five tasks once on short inputs, then serve the web app."""
-    from pipelines import DEFAULT_MODEL, TASKS, Pipeline, load_prompt
+    from pipelines import DEFAULT_MODEL, TASKS, Pipeline
     from pipelines.engines import load_engine
     from pipelines.models.embedded import EMBEDDED
 
@@ -83,7 +83,7 @@ def demo(
         screen.rule(say(f"demo_{task}"), align="left", style="cyan", characters="─")
         screen.print(_question(fields), style="dim", soft_wrap=True)
         screen.print()
-        pipeline = Pipeline(TASKS[task](), engine, load_prompt(task))
+        pipeline = Pipeline(TASKS[task](), engine)
         generation, removed = stream_to_terminal(pipeline, {**fields, "seed": 7})
         if generation.finish_reason == "cancelled":
             return 130

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pipelines.engines.base import Engine
 from pipelines.errors import CinquainError
 from pipelines.pipeline import Pipeline
-from pipelines.prompts import load_prompt
 from pipelines.tasks import TASKS
 
 __all__ = ["Session"]
@@ -56,7 +55,7 @@ class Session:
         if self._error is not None:
             raise self._error
         assert self._engine is not None
-        return Pipeline(TASKS[task](), self._engine, load_prompt(task))
+        return Pipeline(TASKS[task](), self._engine)
 
     @contextmanager
     def request(self, visitor: str, task: str) -> Iterator[threading.Event]:

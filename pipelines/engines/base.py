@@ -8,12 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.generation import FinishReason, GenerationOptions
+from pipelines.errors import InputError
+from pipelines.generation import FinishReason, GenerationOptions, Note
+from pipelines.prompts import Message, Prompt, load_prompt
 
-__all__ = ["Call", "Completion", "Engine", "Message"]
-
-Message = dict[str, str]
-"""``{"role": "system" | "user" | "assistant", "content": text}``"""
+__all__ = ["Call", "Completion", "Engine", "Message", "Room"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class Call:
         request: The task's validated request for just this call (for engines that are not chat models).
         shared: How many leading messages other calls are likely to share (system message, worked examples); an
             engine may keep what it computed for them.
+        adapter: Name of the adapter that answers; None for the base model. Set by the view that a request got.
     """
 
     messages: list[Message]
@@ -34,11 +34,23 @@ class Call:
     task: str = ""
     request: BaseModel | None = None
     shared: int = 0
+    adapter: str | None = None
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What came back for one call; seconds count from the start of the engine's work on it."""
+    """What came back for one call; seconds count from the start of the engine's work on it.
+
+    Attributes:
+        text: The reply.
+        prompt_tokens: Tokens read.
+        completion_tokens: Tokens written, those of a thinking block too.
+        finish_reason: Why it ended.
+        first_token_s: Until the first token; None where none came.
+        total_s: Until the end.
+        notes: What a person should know of how this call was answered: fields that this model cannot follow, a
+            thinking block that was taken out, a retry.
+    """
 
     text: str
     prompt_tokens: int
@@ -46,6 +58,33 @@ class Completion:
     finish_reason: FinishReason
     first_token_s: float | None
     total_s: float
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True)
+class Room:
+    """Tokens that a call leaves free.
+
+    Attributes:
+        prompt: May still be added to the prompt; negative where it is too long already.
+        reply: Are left for the reply.
+        shared: Whether both come from one context, so that what the one takes the other loses. Encoder–decoder models
+            have a length for each.
+    """
+
+    prompt: int
+    reply: int
+    shared: bool = True
+
+    def fits(self, reply: int) -> bool:
+        """Whether the prompt fits, with a reply of this many tokens."""
+        return self.prompt >= 0 and self.reply >= reply
+
+    def text(self, reply_factor: int, reply_extra: int) -> int:
+        """Tokens of text that fit into the prompt beside a reply of ``reply_factor`` times as many and some extra."""
+        if self.shared:
+            return (self.prompt - reply_extra) // (1 + reply_factor)
+        return min(self.prompt, (self.reply - reply_extra) // reply_factor)
 
 
 class Engine(ABC):
@@ -57,11 +96,14 @@ class Engine(ABC):
         reference: The model reference it was made from.
         context_length: Tokens that prompt and reply share.
         chat_template: The template that turns messages into the model's text ("" where there is none).
+        follows_instructions: Whether it reads the messages of a call. A translation model reads only the request: to
+            ask it again in other words is of no use.
     """
 
     reference: str
     context_length: int
     chat_template: str
+    follows_instructions: bool = True
 
     @abstractmethod
     def count_tokens(self, text: str) -> int:
@@ -70,6 +112,47 @@ class Engine(ABC):
     @abstractmethod
     def count_prompt(self, messages: Sequence[Message]) -> int:
         """Tokens of a whole conversation as the model will read it, chat template included."""
+
+    def room(self, call: Call) -> Room:
+        """What a call leaves free.
+
+        Raises:
+            InputError: This model cannot do what the call asks at all (a language pair that it never learned).
+        """
+        left = self.context_length - self.count_prompt(call.messages)
+        return Room(left, left)
+
+    def check_task(self, task: str) -> None:  # noqa: B027 - most engines can be asked anything
+        """Refuse a task that this model cannot do.
+
+        Raises:
+            InputError: ``model_task`` with the tasks that it can do.
+        """
+
+    def view(self, adapter: str | None) -> "Engine":
+        """This engine as requests under one adapter see it: its chat template, its wording, its hashes.
+
+        Args:
+            adapter: Name of a loaded adapter, ``base`` for the model without one, None for the engine's own choice.
+
+        Raises:
+            InputError: ``adapter_unknown``, or ``engine_takes_no_adapter``.
+        """
+        if adapter not in (None, "base"):
+            raise InputError("engine_takes_no_adapter", reference=self.reference)
+        return self
+
+    def wording(self, task: str, override: Prompt | None) -> Prompt:
+        """The prompt to use for a task.
+
+        Args:
+            task: Name of the task.
+            override: The prompt that the caller asked for instead of the one that ships, if any.
+
+        Raises:
+            InputError: ``prompt_differs`` where an adapter was trained with another one than was asked for.
+        """
+        return override or load_prompt(task)
 
     @abstractmethod
     def stream(self, call: Call, cancel: threading.Event | None = None) -> Generator[str | Completion, None, None]:

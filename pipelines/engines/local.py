@@ -1,27 +1,24 @@
 """The local engine: causal chat models of transformers on this machine."""
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
-from functools import cached_property
 from typing import Any
 
-from pipelines.engines.base import Call, Completion, Engine, Message
+from pipelines.engines.base import Call, Completion, Engine
+from pipelines.engines.chat import ChatFormat
 from pipelines.engines.device import choose_device
 from pipelines.engines.loading import (
     adapter_sha256,
     context_length,
-    ending_tokens,
     load_adapter,
     load_model,
-    takes_system,
-    without_system,
 )
+from pipelines.engines.reply import Reply
 from pipelines.errors import InputError
-from pipelines.generation import FinishReason
 from pipelines.models.source import ModelSource
+from pipelines.prompts import Message
 
 __all__ = ["LocalEngine"]
 
@@ -76,9 +73,8 @@ class LocalEngine(Engine):
         # The engine keeps to the context length itself; the tokenizer would warn while long texts are only being
         # counted.
         self.tokenizer.model_max_length = 10**30
-        self.chat_template = self.tokenizer.chat_template
-        self._takes_system = takes_system(self.tokenizer, source.reference)
-        self._ending = ending_tokens(self.model, self.tokenizer)
+        self.format = ChatFormat(self.model, self.tokenizer, source.reference)
+        self.chat_template = self.format.template
         # One row at a time where the model's cache cannot hold several of different length.
         self._token_budget = token_budget if holds_rows(new_cache(self.model.config)) else 0
         self._prefixes = PrefixCache(PREFIX_CAPACITY)
@@ -90,7 +86,7 @@ class LocalEngine(Engine):
 
     def count_prompt(self, messages: Sequence[Message]) -> int:
         """Tokens of a conversation with the chat template around it."""
-        return len(self._prompt(list(messages), reply=True))
+        return len(self.format.tokens(messages))
 
     def stream(self, call: Call, cancel: threading.Event | None = None) -> Generator[str | Completion, None, None]:
         """Generate for one call, token by token, in the caller's thread."""
@@ -146,25 +142,13 @@ class LocalEngine(Engine):
             self._prefixes.clear()
             self.model = None
 
-    def _prompt(self, messages: list[Message], *, reply: bool) -> list[int]:
-        from jinja2 import TemplateError
-
-        written = messages if self._takes_system else without_system(messages)
-        try:
-            tokens: list[int] = self.tokenizer.apply_chat_template(
-                written, add_generation_prompt=reply, tokenize=True, return_dict=False
-            )
-        except TemplateError as error:  # "Conversation roles must alternate", for one
-            raise InputError("model_chat_template", model=self.reference, reason=str(error).rstrip(".")) from error
-        return tokens
-
-    def _reply(self, call: Call) -> "_Reply":
+    def _reply(self, call: Call) -> Reply:
         """Turn a call into tokens.
 
         Raises:
             InputError: ``prompt_too_long``.
         """
-        tokens = self._prompt(call.messages, reply=True)
+        tokens = self.format.tokens(call.messages)
         room = self.context_length - len(tokens)
         if room < 1:
             raise InputError("prompt_too_long", tokens=len(tokens), limit=self.context_length)
@@ -172,19 +156,19 @@ class LocalEngine(Engine):
         if call.shared:
             # A template may refuse a beginning without a question (Qwen3.5's does): that costs speed and nothing else.
             with suppress(InputError):
-                shared = self._prompt(call.messages[: call.shared], reply=False)
+                shared = self.format.tokens(call.messages[: call.shared], reply=False)
         # Only where the template writes the beginning alone as it writes it in the whole conversation.
         common = len(shared) if tokens[: len(shared)] == shared else 0
-        return _Reply(call, tokens, common, min(call.options.max_new_tokens or room, room), self)
+        return Reply(call, tokens, common, min(call.options.max_new_tokens or room, room), self.format)
 
-    def _groups(self, replies: list["_Reply"]) -> list[list["_Reply"]]:
+    def _groups(self, replies: list[Reply]) -> list[list[Reply]]:
         """Replies that run together: same beginning, same sampling, similar length, within the token budget."""
         from pipelines.engines.sampling import sampling_key
 
-        def key(reply: "_Reply") -> Any:
+        def key(reply: Reply) -> Any:
             return (reply.beginning, sampling_key(reply.call.options))
 
-        groups: list[list[_Reply]] = []
+        groups: list[list[Reply]] = []
         # The longest first: if memory does not suffice, that shows at once and not after an hour.
         for reply in sorted(replies, key=lambda reply: (key(reply), reply.size), reverse=True):
             group = groups[-1] if groups else []
@@ -194,9 +178,7 @@ class LocalEngine(Engine):
                 groups.append([reply])
         return groups
 
-    def _run(
-        self, replies: list["_Reply"], cancel: threading.Event | None
-    ) -> Generator[tuple["_Reply", str], None, None]:
+    def _run(self, replies: list[Reply], cancel: threading.Event | None) -> Generator[tuple[Reply, str], None, None]:
         """Run one batch; yields (reply, new text) as it comes, ``reply.completion`` set with the last of each."""
         from pipelines.engines.decoding import decode
         from pipelines.engines.sampling import Sampler
@@ -208,7 +190,7 @@ class LocalEngine(Engine):
         replies = [reply for reply in replies if reply.completion is None]
         if not replies:
             return
-        sampler = Sampler.for_calls([reply.call.options for reply in replies], self._ending, self.model.device)
+        sampler = Sampler.for_calls([reply.call.options for reply in replies], self.format.ending, self.model.device)
         shared = min(reply.shared for reply in replies)
         with closing(decode(self.model, [reply.tokens for reply in replies], shared, sampler, self._prefixes)) as steps:
             pairs = next(steps)
@@ -223,61 +205,3 @@ class LocalEngine(Engine):
                 if len(ended) == len(replies):
                     return
                 pairs = steps.send(ended)
-
-
-class _Reply:
-    """One reply on its way: its tokens, its limits, its text."""
-
-    def __init__(self, call: Call, tokens: list[int], shared: int, limit: int, engine: LocalEngine) -> None:
-        self.call = call
-        self.tokens = tokens
-        self.shared = shared
-        self.started = time.perf_counter()
-        self.completion: Completion | None = None
-        self._limit = limit
-        self._ending = engine._ending
-        self._tokenizer = engine.tokenizer
-        self._count = 0
-        self._first: float | None = None
-
-    @property
-    def beginning(self) -> tuple[int, ...]:
-        """The tokens that other replies may share."""
-        return tuple(self.tokens[: self.shared])
-
-    @property
-    def size(self) -> int:
-        """Tokens that it may come to hold."""
-        return len(self.tokens) + self._limit
-
-    @cached_property
-    def _text(self) -> Any:
-        from pipelines.engines.assembly import TextAssembler
-
-        return TextAssembler(self._tokenizer, self.call.options.stop)
-
-    def advance(self, token: int | None, cancel: threading.Event | None) -> str:
-        """Take the next token (None while prompts are read); returns new text and ends where a limit is reached."""
-        elapsed = time.perf_counter() - self.started
-        deadline = self.call.options.deadline_s
-        reason: FinishReason | None = None
-        text = ""
-        if token is not None:
-            self._count += 1
-            self._first = elapsed if self._first is None else self._first
-            if token in self._ending:
-                reason = "stop"
-            else:
-                text = self._text.push(token)
-                if self._text.stopped:
-                    reason = "stop"
-                elif self._count >= self._limit:
-                    reason = "length"
-        if reason is None and cancel is not None and cancel.is_set():
-            reason = "cancelled"
-        if reason is None and deadline is not None and elapsed >= deadline:
-            reason = "deadline"
-        if reason is not None:
-            text += self._text.finish()
-            self.completion = Completion(self._text.text, len(self.tokens), self._count, reason, self._first, elapsed)
-        return text

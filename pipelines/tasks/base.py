@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pipelines.engines.base import Call, Completion, Engine, Message
+from pipelines.engines.base import Call, Completion, Engine, Message, Room
 from pipelines.errors import InputError
 from pipelines.generation import GenerationOptions, Note
 from pipelines.prompts import Prompt
@@ -62,6 +62,7 @@ class Run:
     """What a task works with while it answers one request.
 
     Attributes:
+        task: Name of the task.
         engine: For counting tokens; calls go through ``yield Step(...)``.
         prompt: The wording in force.
         options: Complete generation options of the request.
@@ -69,6 +70,7 @@ class Run:
         variants: Several results, the best first, where several were asked for.
     """
 
+    task: str
     engine: Engine
     prompt: Prompt
     options: GenerationOptions
@@ -79,24 +81,32 @@ class Run:
         """Tell the person something about the result."""
         self.notes.append(Note(code, parameters, span))
 
-    def room(self, messages: list[Message]) -> int:
-        """Tokens that a prompt leaves for the reply; negative when it is over the context length."""
-        return self.engine.context_length - self.engine.count_prompt(messages)
+    def room(self, messages: list[Message], request: TaskRequest | None = None) -> Room:
+        """Tokens that a call leaves free.
 
-    def call(self, messages: list[Message], task: str, request: TaskRequest | None = None, **options: Any) -> Call:
+        Raises:
+            InputError: The model cannot do what the request asks.
+        """
+        return self.engine.room(Call(messages, self.options, self.task, request))
+
+    def call(self, messages: list[Message], request: TaskRequest | None = None, **options: Any) -> Call:
         """A call with this run's options, ``options`` on top, and a reply that fits into the context.
 
         Raises:
-            InputError: ``prompt_too_long``.
+            InputError: ``prompt_too_long``, or the model cannot do what the request asks.
         """
-        room = self.room(messages)
+        room = self.room(messages, request)
         merged = self.options.model_copy(update=options)
         wanted = merged.max_new_tokens or SMALLEST_REPLY
-        if room < min(wanted, SMALLEST_REPLY):
-            limit = self.engine.context_length
-            raise InputError("prompt_too_long", tokens=limit - room, limit=limit)
-        fitted = merged.model_copy(update={"max_new_tokens": min(wanted, room)})
-        return Call(messages, fitted, task, request, shared=len(messages) - 1)
+        if not room.fits(min(wanted, SMALLEST_REPLY)):
+            raise self.too_long(room)
+        fitted = merged.model_copy(update={"max_new_tokens": min(wanted, room.reply)})
+        return Call(messages, fitted, self.task, request, shared=len(messages) - 1)
+
+    def too_long(self, room: Room, needed: int = 0) -> InputError:
+        """The error for a prompt that leaves this room where ``needed`` tokens of text have to fit in."""
+        limit = self.engine.context_length
+        return InputError("prompt_too_long", tokens=limit - room.prompt + needed, limit=limit)
 
 
 class Task(ABC, Generic[RequestT]):

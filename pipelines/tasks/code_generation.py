@@ -85,7 +85,7 @@ class CodeGeneration(Task[CodeRequest]):
 
     def steps(self, request: CodeRequest, run: Run) -> Steps:
         """One call that is shown as it grows; with ``repair``, calls until the code passes, and only then its text."""
-        call = run.call(self.messages(request, run.prompt), self.name, request)
+        call = run.call(self.messages(request, run.prompt), request)
         checkable = request.language == "python" or self.check is not None
         if request.repair and checkable:
             yield from self._repaired(call, request, run)
@@ -140,12 +140,12 @@ class CodeGeneration(Task[CodeRequest]):
                 {"role": "assistant", "content": fenced(code, request.language)},
                 {"role": "user", "content": run.prompt.render("repair", words)},
             ]
-            if run.room(messages) < SMALLEST_REPLY:
+            if not run.room(messages, request).fits(SMALLEST_REPLY):
                 break
             rounds += 1
             # Another seed each time: the same one could draw the same mistake.
             seed = None if run.options.seed is None else (run.options.seed + rounds) % 2**63
-            call = run.call(messages, self.name, request, seed=seed)
+            call = run.call(messages, request, seed=seed)
         code, problem, reply = best
         self._note_extraction(reply, request, run)
         if problem is None and rounds:

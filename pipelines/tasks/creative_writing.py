@@ -87,7 +87,6 @@ class CreativeWriting(Task[CreativeRequest]):
         most = HAIKU_TOKENS if request.form == "haiku" else MOST_TOKENS[request.length]
         call = run.call(
             self.messages(request, run.prompt),
-            self.name,
             request,
             max_new_tokens=min(most, run.options.max_new_tokens or most),
         )

@@ -91,7 +91,7 @@ class Dialogue(Task[DialogueRequest]):
     def steps(self, request: DialogueRequest, run: Run) -> Steps:
         """One call with as much of the conversation as fits."""
         windowed = self._window(request, run)
-        call = run.call(self.messages(windowed, run.prompt), self.name, windowed)
+        call = run.call(self.messages(windowed, run.prompt), windowed)
         # What the whole conversation mentions is no leak, also where the window lost it.
         markers = _markers(request)
         stopped = False
@@ -132,7 +132,7 @@ class Dialogue(Task[DialogueRequest]):
         low, high = 0, len(turns) // 2  # bisection: counting tokens of a long conversation takes a while
         while low < high:
             middle = (low + high) // 2
-            if run.room(self.messages(without(middle), run.prompt)) >= reserved:
+            if run.room(self.messages(without(middle), run.prompt), request).fits(reserved):
                 high = middle
             else:
                 low = middle + 1

@@ -159,12 +159,13 @@ class Summarization(Task[SummarizationRequest]):
     def _budget(self, request: SummarizationRequest, run: Run) -> int:
         """Tokens of a part: what the context leaves beside the prompt and the reply."""
         empty = request.model_copy(update={"text": ""})
-        room = min(run.room(self._messages(empty, run.prompt, template)) for template in ("user", "part", "combine"))
-        reply = min(run.options.max_new_tokens or CHUNK_TOKENS, max(room, 0) // 3)
-        budget = min(CHUNK_TOKENS, room - reply)
+        templates = ("user", "part", "combine")
+        rooms = [run.room(self._messages(empty, run.prompt, template), empty) for template in templates]
+        room = min(rooms, key=lambda room: room.prompt)
+        reply = min(run.options.max_new_tokens or CHUNK_TOKENS, max(room.reply, 0) // 3) if room.shared else 0
+        budget = min(CHUNK_TOKENS, room.prompt - reply)
         if budget < 16 * PART_SHARE:
-            limit = run.engine.context_length
-            raise InputError("prompt_too_long", tokens=limit - room + 16 * PART_SHARE, limit=limit)
+            raise run.too_long(room, 16 * PART_SHARE)
         return budget
 
     def _chunks(self, request: SummarizationRequest, run: Run, budget: int) -> list[Piece]:
@@ -192,9 +193,7 @@ class Summarization(Task[SummarizationRequest]):
         calls = []
         for part in parts:
             of_part = request.model_copy(update={"text": part.text})
-            calls.append(
-                run.call(self._messages(of_part, run.prompt, template), self.name, of_part, max_new_tokens=limit)
-            )
+            calls.append(run.call(self._messages(of_part, run.prompt, template), of_part, max_new_tokens=limit))
         try:
             completions = yield Step(calls)
         except Stopped:
@@ -223,7 +222,7 @@ class Summarization(Task[SummarizationRequest]):
     ) -> Generator[Step, list[Completion], str | None]:
         """The last call, shown as it grows; None where the request was stopped."""
         of_text = request.model_copy(update={"text": text})
-        call = run.call(self._messages(of_text, run.prompt, template), self.name, of_text)
+        call = run.call(self._messages(of_text, run.prompt, template), of_text)
         try:
             (completion,) = yield Step([call], partial(self._shown, of_text))
         except Stopped:

@@ -180,11 +180,10 @@ class Translation(Task[TranslationRequest]):
         """The whole text in order: pieces that are copied, chunks that are translated."""
         text, count = request.text, run.engine.count_tokens
         empty = request.model_copy(update={"text": "", "source": source, "glossary": {}})
-        room = run.room(self._messages(empty, run.prompt, []))
-        budget = min(CHUNK_TOKENS, (room - REPLY_EXTRA) // (1 + REPLY_FACTOR))
+        room = run.room(self._messages(empty, run.prompt, []), empty)
+        budget = min(CHUNK_TOKENS, room.text(REPLY_FACTOR, REPLY_EXTRA))
         if budget < SMALLEST_CHUNK:
-            limit = run.engine.context_length
-            raise InputError("prompt_too_long", tokens=limit - room + SMALLEST_CHUNK, limit=limit)
+            raise run.too_long(room, SMALLEST_CHUNK)
         language = "en" if source == "auto" else source
         pieces: list[Piece | _Chunk] = []
         read: list[Piece] = []
@@ -236,7 +235,7 @@ class Translation(Task[TranslationRequest]):
         except Stopped as stop:
             completions, stopped = stop.completions, True
         outputs = [self.parse(done.text, chunk.request) for chunk, done in zip(chunks, completions, strict=True)]
-        if not live and not stopped:
+        if not live and not stopped and run.engine.follows_instructions:
             stopped = yield from self._retry(chunks, outputs, completions, run)
         results = iter(zip(outputs, completions, strict=True))
         for item in items:
@@ -283,7 +282,7 @@ class Translation(Task[TranslationRequest]):
         wanted = REPLY_FACTOR * run.engine.count_tokens(chunk.core) + REPLY_EXTRA
         limit = min(wanted, run.options.max_new_tokens or wanted)
         messages = self._messages(chunk.request, run.prompt, list(dict.fromkeys(keep)))
-        return run.call(messages, self.name, chunk.request, max_new_tokens=limit)
+        return run.call(messages, chunk.request, max_new_tokens=limit)
 
     def _judge(
         self, chunk: _Chunk, output: str, completion: Completion, run: Run, wrong: dict[str, list[tuple[int, int]]]
