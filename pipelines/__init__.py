@@ -48,8 +48,8 @@ def pipeline(
 
     Args:
         task: A name from ``TASKS``, or a task object.
-        model: Model reference: an alias such as ``smollm2-135m``, a folder, ``file.gguf``, ``org/name[@revision]``, or
-            ``scripted``.
+        model: Model reference: an alias of the catalog such as ``smollm2-135m``, ``auto`` for the best that fits this
+            machine, a folder, ``file.gguf``, ``org/name[@revision]``, ``https://host/v1#model``, or ``scripted``.
         adapter: Folder of a LoRA adapter.
         prompt: The wording to use instead of the task's own.
         engine_options: Passed to the engine (``dtype``, ``device``, ``token_budget``…).
@@ -63,4 +63,4 @@ def pipeline(
         if task not in TASKS:
             raise InputError("task_unknown", found=task, nearest=nearest(task, TASKS))
         task = TASKS[task]()
-    return Pipeline(task, load_engine(model, adapter, **engine_options), prompt)
+    return Pipeline(task, load_engine(model, adapter, task=task.name, **engine_options), prompt)

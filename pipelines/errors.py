@@ -1,7 +1,8 @@
 """Failures that a person can act on: a code with parameters, one sentence at the edge.
 
     CinquainError          exit code 1: the run failed (disk, network, a broken cache)
-    └── InputError         exit code 2: what was asked for cannot be done (a field, a file, a model reference)
+    ├── InputError         exit code 2: what was asked for cannot be done (a field, a file, a model reference)
+    └── UnavailableError   exit code 1: what answers cannot be had now, for this or any other request
 
 Nothing here knows a language: ``pipelines.wording`` turns a code into a sentence, English or Chinese, where it is
 shown.
@@ -11,7 +12,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = ["CinquainError", "InputError", "nearest"]
+__all__ = ["CinquainError", "InputError", "UnavailableError", "nearest"]
 
 
 class CinquainError(Exception):
@@ -45,6 +46,13 @@ class InputError(CinquainError):
     """What was asked for cannot be done as asked; nothing was started."""
 
     exit_code = 2
+
+
+class UnavailableError(CinquainError):
+    """What answers cannot be had now, for this or any other request; later, or once it is put right, it can.
+
+    A file of rows stops here, to be continued, where any other error would be the result of its row.
+    """
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

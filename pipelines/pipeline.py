@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Literal, overload
 
-from pipelines.engines.base import Call, Completion, Engine
+from pipelines.engines.base import Call, CallsFailedError, Completion, Engine
 from pipelines.errors import CinquainError, InputError
 from pipelines.generation import Generation
 from pipelines.prompts import Prompt
@@ -111,14 +111,14 @@ class Pipeline:
                 outcomes[index] = active.pop(index).generation()
             # All works take their next step together, so that the engine sees as many calls at once as there are.
             owners = [(work, call) for work in active.values() for call in work.calls()]
-            completions = _run_calls(self.engine, [call for _, call in owners], cancel, on_progress, done)
+            results = _run_calls(self.engine, [call for _, call in owners], cancel, on_progress, done)
             done += len(owners)
-            by_work: dict[int, list[Completion]] = {id(work): [] for work in active.values()}
-            for (work, _), completion in zip(owners, completions, strict=True):
-                by_work[id(work)].append(completion)
+            by_work: dict[int, list[Completion | CinquainError]] = {id(work): [] for work in active.values()}
+            for (work, _), result in zip(owners, results, strict=True):
+                by_work[id(work)].append(result)
             for index, work in list(active.items()):
                 try:
-                    work.receive(by_work[id(work)])
+                    work.receive(_all_completed(by_work[id(work)]))
                 except CinquainError as error:
                     if errors == "raise":
                         raise
@@ -186,7 +186,7 @@ def _pieces(work: Work, cancel: threading.Event, on_progress: Progress | None) -
                 if on_progress:
                     on_progress(done + 1, done + 1)
             else:
-                completions = _run_calls(work.engine, calls, cancel, on_progress, done)
+                completions = _all_completed(_run_calls(work.engine, calls, cancel, on_progress, done))
             done += len(calls)
             yield from work.receive(completions, shown=live)
     except GeneratorExit:
@@ -217,7 +217,7 @@ def _live(work: Work, step: Step, call: Call, cancel: threading.Event, completio
 
 def _run_calls(
     engine: Engine, calls: list[Call], cancel: threading.Event | None, on_progress: Progress | None, done: int
-) -> list[Completion]:
+) -> list[Completion | CinquainError]:
     """Make calls together; ``done`` counts the calls that came before them."""
     if not calls:
         return []
@@ -229,4 +229,17 @@ def _run_calls(
         if on_progress:
             on_progress(done + finished, done + len(calls))
 
-    return engine.batch(calls, cancel, count)
+    try:
+        return list(engine.batch(calls, cancel, count))
+    except CallsFailedError as error:
+        return error.outcomes
+
+
+def _all_completed(results: list[Completion | CinquainError]) -> list[Completion]:
+    """The completions of one request, or the error of the first that failed."""
+    completions = []
+    for result in results:
+        if isinstance(result, CinquainError):
+            raise result
+        completions.append(result)
+    return completions

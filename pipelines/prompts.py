@@ -14,7 +14,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Example", "Message", "Prompt", "load_prompt"]
+from pipelines.errors import InputError
+
+__all__ = ["Example", "FewShot", "Message", "Prompt", "load_prompt"]
 
 Message = dict[str, str]
 """``{"role": "system" | "user" | "assistant", "content": text}``"""
@@ -29,6 +31,21 @@ class Example(BaseModel):
     reply: str
 
 
+class FewShot(BaseModel):
+    """What a base model needs beyond a prompt for chat models: it goes on with examples, it follows no instruction.
+
+    Attributes:
+        templates: Templates instead of the prompt's own.
+        examples: Examples instead of the prompt's own under the same key; those under ``any`` serve every key without
+            examples.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    templates: dict[str, str] = {}
+    examples: dict[str, list[Example]] = {}
+
+
 class Prompt(BaseModel):
     """Templates and examples of one task.
 
@@ -38,7 +55,9 @@ class Prompt(BaseModel):
         version: Raised with every change of wording.
         templates: Jinja templates by role in the conversation: ``user`` always, ``system`` where wanted, others by
             the task (``combine``, ``repair``…).
-        examples: Worked examples by key (a language, ``any``); shown before the request as earlier turns.
+        examples: Worked examples by key (a language, a form…); shown before the request as earlier turns. Those under
+            ``any`` serve the keys that have none.
+        few_shot: What a model without a chat template gets besides.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,17 +67,31 @@ class Prompt(BaseModel):
     version: int
     templates: dict[str, str]
     examples: dict[str, list[Example]] = {}
+    few_shot: FewShot = FewShot()
+
+    def for_base_model(self) -> "Prompt":
+        """This prompt for a model without a chat template."""
+        templates = {**self.templates, **self.few_shot.templates}
+        examples = {**self.examples, **self.few_shot.examples}
+        return self.model_copy(update={"templates": templates, "examples": examples, "few_shot": FewShot()})
 
     def render(self, template: str, fields: Mapping[str, Any]) -> str:
-        """One template filled with fields; surrounding blank space is removed."""
-        return _compiled(self.templates[template]).render(**fields).strip()
+        """One template filled with fields; surrounding blank space is removed.
+
+        Raises:
+            InputError: ``prompt_template`` for one that cannot be rendered: adapters of strangers bring their own.
+        """
+        try:
+            return str(_compiled(self.templates[template]).render(**fields)).strip()
+        except Exception as error:  # a template is a program: it fails in any way it likes
+            raise InputError("prompt_template", task=self.task, template=template, problem=repr(error)) from error
 
     def messages(self, fields: Mapping[str, Any], *, template: str = "user", examples: str = "") -> list[Message]:
         """System message, the examples under the key ``examples``, then the request itself."""
         turns: list[Message] = []
         if system := self.render("system", fields) if "system" in self.templates else "":
             turns.append({"role": "system", "content": system})
-        for example in self.examples.get(examples, []):
+        for example in self.examples.get(examples, self.examples.get("any", [])):
             turns.append({"role": "user", "content": self.render(template, {**fields, **example.fields})})
             turns.append({"role": "assistant", "content": example.reply})
         turns.append({"role": "user", "content": self.render(template, fields)})

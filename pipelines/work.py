@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines.engines.base import Call, Completion, Engine
+from pipelines.engines.markers import joined_thoughts
 from pipelines.generation import FinishReason, Generation, GenerationOptions, Note, Timing, Usage
 from pipelines.prompts import Prompt
+from pipelines.provenance import environment
 from pipelines.requests import TaskRequest
 from pipelines.tasks.base import Run, Step, Stopped, Task
 
@@ -120,13 +122,14 @@ class Work:
             usage=self._usage,
             timing=Timing(self._first_token_s, total, self._usage.completion_tokens / total if total else 0.0),
             finish_reason=self._finish_reason,
-            notes=[*self._run.notes, *self._ending_notes()],
+            notes=[*joined_thoughts(self._run.notes), *self._ending_notes(), *engine.request_notes(self._usage)],
             variants=self._run.variants,
             provenance={
                 "engine": engine.provenance(),
                 "prompt_version": prompt.version,
                 "prompt_sha256": prompt.digest(engine.chat_template),
                 "options": options.model_dump(exclude_none=True),
+                "environment": environment(),
             },
         )
 

@@ -4,9 +4,11 @@ from pathlib import Path
 import pytest
 
 from apps.cli.main import main
+from pipelines.models.catalog import entries
 from pipelines.models.embedded import EMBEDDED, SMOLLM2, Embedded
 from pipelines.models.progress import Progress
 from pipelines.models.store import ModelInfo, list_models
+from tests.doubles.fake_hub import FakeHub, small_model, use_hub
 
 GGUF = b"GGUF" + bytes(100)
 
@@ -49,11 +51,11 @@ def test_a_narrow_terminal_cuts_no_name(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def test_the_list_as_json(empty_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    hub = tmp_path / "hub" / "models--org--some--name" / "snapshots" / "0123"
+    hub = tmp_path / "hub" / "models--org--some-name" / "snapshots" / "0123"
     hub.mkdir(parents=True)
     (hub / "config.json").write_text("{}")
     assert main(["models", "list", "--json"]) == 0
-    embedded, cached = json.loads(capsys.readouterr().out)
+    embedded, cached, *catalog = json.loads(capsys.readouterr().out)
     assert embedded["name"] == "smollm2-135m"
     assert embedded["path"] == str(empty_home / "models" / "smollm2-135m")
     assert embedded["cached"] is False
@@ -62,7 +64,54 @@ def test_the_list_as_json(empty_home: Path, tmp_path: Path, capsys: pytest.Captu
     assert embedded["languages"] == ["en"]
     assert embedded["size_bytes"] > embedded["download_bytes"] == 92_871_040
     assert any("Translation is weak" in limit for limit in embedded["limits"])
-    assert (cached["name"], cached["kind"], cached["size_bytes"]) == ("org/some--name", "hub", 2)
+    assert (cached["name"], cached["kind"], cached["size_bytes"]) == ("org/some-name", "hub", 2)
+    assert {model["kind"] for model in catalog} == {"catalog"}
+    assert {model["name"] for model in catalog} == set(entries())
+    assert all(model["memory"]["float32"] > model["memory"]["bfloat16"] for model in catalog)
+
+
+def test_the_list_of_one_task(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "list", "--task", "translation"]) == 0
+    output = capsys.readouterr().out
+    assert "madlad400-3b" in output
+    assert "bart-large-cnn" not in output
+    assert main(["models", "list", "--task", "tennis"]) == 2
+
+
+def test_a_hub_model_is_pulled_shown_and_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeHub() as hub:
+        use_hub(hub, tmp_path, monkeypatch)
+        repository = hub.add("org/name", small_model())
+        commit = repository.branches["main"]
+        assert main(["models", "pull", "org/name", "--json"]) == 0
+        captured = capsys.readouterr()
+        assert "Fetching org/name from the Hub (4 kB)" in captured.err
+        pulled = json.loads(captured.out)
+        assert (pulled["revision"], pulled["cached"], pulled["hub_id"]) == (commit, True, "org/name")
+        newer = repository.commit(small_model(vocab_size=3))
+        assert main(["models", "pull", "org/name", "--quiet"]) == 0
+        assert main(["models", "show", "org/name"]) == 0
+        assert commit in capsys.readouterr().out
+        assert main(["models", "pull", "org/name", "--update", "--quiet"]) == 0
+        assert main(["models", "show", "org/name"]) == 0
+        assert newer in capsys.readouterr().out
+        assert main(["models", "list"]) == 0
+        assert "org/name" in capsys.readouterr().out
+        assert main(["models", "remove", "org/name"]) == 0
+        captured = capsys.readouterr()
+        assert "Deleting org/name from the Hugging Face cache" in captured.err
+        assert "org/name was removed" in captured.out
+        assert main(["models", "remove", "org/name"]) == 2
+        assert main(["models", "pull", "org/nme"]) == 2
+        assert "org/nme" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["run", "dialogue", "Hello", "-m", ""], ["chat", "--model", " "]])
+def test_an_empty_model_name_is_not_the_default(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert "--model is empty" in capsys.readouterr().err
 
 
 def test_pull_show_remove(tiny: Path, empty_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,10 +154,14 @@ def test_show_tells_the_limits_in_both_languages(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (["pull", "smollm"], 2, "Did you mean: smollm2-135m?"),
-        (["show", "smollm"], 2, "Did you mean: smollm2-135m?"),
-        (["pull", "org/name"], 2, "fetched when it is first used"),
-        (["remove", "org/name"], 2, "hf cache rm model/org/name"),
+        (["pull", "smollm2-135"], 2, "Did you mean: smollm2-135m,"),
+        (["show", "smollm2"], 2, "smollm2-135m"),
+        (["show", "qwen3-06b"], 2, "Did you mean: qwen3-0.6b"),
+        (["show", "org/name"], 2, "There is no model 'org/name' in the list"),
+        (["pull", "org/name"], 1, "HF_HUB_OFFLINE forbids fetching it"),
+        (["pull", "org/name", "--from", "some.gguf"], 2, "only for embedded models"),
+        (["pull", "qwen3-0.6b", "--update"], 2, "Qwen/Qwen3-0.6B@main"),
+        (["remove", "org/name"], 2, "nothing to remove"),
         (["pull", "smollm2-135m"], 1, "HF_HUB_OFFLINE forbids fetching it"),
         (["pull", "smollm2-135m", "--from", "nothing.whl"], 2, "There is no file nothing.whl"),
     ],

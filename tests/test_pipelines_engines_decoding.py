@@ -8,12 +8,14 @@ import torch
 import transformers
 
 from pipelines import InputError
+from pipelines.engines.adapters.layers import AdapterLayers
 from pipelines.engines.cache import PrefixCache, holds_rows, new_cache
 from pipelines.engines.decoding import decode
-from pipelines.engines.loading import adapter_sha256, context_length, load_adapter
+from pipelines.engines.loading import context_length
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.sampling import Sampler
 from pipelines.generation import GenerationOptions
+from pipelines.models.fingerprint import file_sha256
 from tests.doubles.tiny import PAIRS, tiny_chat_model, tiny_llama
 from tests.test_pipelines_engines_local import call, completion, load
 
@@ -64,14 +66,20 @@ def prompts() -> list[list[int]]:
 
 def decoded(model: Any, rows: list[list[int]], limits: list[int], shared: int) -> list[list[int]]:
     sampler = Sampler.for_calls([GenerationOptions(temperature=0.0)] * len(rows), [END], model.device)
-    replies: list[list[int]] = [[] for _ in rows]
-    steps = decode(model, rows, shared, sampler, PrefixCache(1000))
+    return collected(decode(model, rows, shared, sampler, PrefixCache(1000)), limits)
+
+
+def collected(steps: Any, limits: list[int]) -> list[list[int]]:
+    """The tokens of a token loop, each row to its end or its limit."""
+    replies: list[list[int]] = [[] for _ in limits]
     pairs = next(steps)
     while True:
         for row, token in pairs:
-            replies[row].append(token)
+            if not (replies[row][-1:] == [END] or len(replies[row]) >= limits[row]):
+                replies[row].append(token)
         ended = {row for row, reply in enumerate(replies) if reply[-1:] == [END] or len(reply) >= limits[row]}
-        if len(ended) == len(rows):
+        if len(ended) == len(limits):
+            steps.close()
             return replies
         pairs = steps.send(ended)
 
@@ -162,14 +170,15 @@ def test_an_adapter_is_used_whole(
     options = {} if one_row else {"dtype": "float32"}
     engine = LocalEngine(load(folder, dtype="float32").source, str(tmp_path / "adapter"), device="cpu", **options)
     assert engine.choice.one_row is one_row
-    with torch.inference_mode():
+    with torch.inference_mode(), engine.adapters.serving(["adapter"]):
         for ids in (torch.tensor([[7]]), torch.tensor([[7, 8, 9]])):
             expected = model(input_ids=ids).logits
             # bfloat16 keeps 8 bits of each weight; a layer that is left out changes logits by about their own size.
             tolerance = 0.1 * expected.std() if one_row and ids.numel() == 1 else 1e-4
             assert (engine.model(input_ids=ids).logits - expected).abs().max() <= tolerance
     assert completion(engine, call("Who are you?")).completion_tokens
-    assert engine.provenance()["adapter_sha256"] == adapter_sha256(tmp_path / "adapter")
+    sha256 = file_sha256(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert engine.view(None).provenance()["adapter_sha256"] == sha256
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")
@@ -180,4 +189,4 @@ def test_an_adapter_that_adds_tokens_to_prompts_is_refused(folder: Path, tmp_pat
     settings = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
     get_peft_model(base, settings).save_pretrained(tmp_path / "adapter")
     with pytest.raises(InputError, match="PROMPT_TUNING, which adds tokens"):
-        load_adapter(tiny_llama(400), tmp_path / "adapter")
+        AdapterLayers(tiny_llama(400)).add(tmp_path / "adapter")

@@ -1,14 +1,22 @@
 """Model folders of strangers: weights that are not there, chat templates that fail, and no noise on the terminal."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
-from pipelines import InputError
+from pipelines import CinquainError, InputError, Note
 from pipelines.engines.base import Call
+from pipelines.engines.device import DeviceChoice
+from pipelines.engines.loading import load_model
 from pipelines.engines.local import LocalEngine
+from pipelines.engines.placement import Placement
 from pipelines.generation import GenerationOptions
+from pipelines.models.shape import shape_of
 from pipelines.models.source import ModelSource
 from tests.doubles.tiny import CHAT_TEMPLATE, tiny_llama, tiny_tokenizer
 from tests.doubles.tiny_gguf import write_tiny_gguf
@@ -70,3 +78,36 @@ def test_where_a_template_knows_no_system_message_the_first_user_message_carries
 def test_loading_a_gguf_draws_no_bars(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     load(write_tiny_gguf(tmp_path / "alone.gguf"))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_quantized_model_that_cannot_run_here_says_why(folder: Path) -> None:
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    settings["quantization_config"] = {"quant_method": "eetq", "weights": "int8"}  # needs a GPU of NVIDIA
+    (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load(folder)
+    assert caught.value.code == "quantized_cannot_run"
+    assert caught.value.parameters["method"] == "eetq"
+    assert caught.value.parameters["reason"]
+
+
+def test_memory_that_runs_out_while_loading_is_no_fault_of_the_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(*arguments: Any, **options: Any) -> Any:
+        return torch.empty(2**50)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", too_much)
+    with pytest.raises(CinquainError) as caught:
+        load(folder)
+    assert caught.value.code == "memory_exhausted_loading"
+    assert caught.value.exit_code == 1
+
+
+def test_weights_that_are_packed_are_not_packed_again(tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "alone.gguf")
+    source = ModelSource("tiny", "gguf", path)
+    choice = DeviceChoice("cuda", "bfloat16", False, Note("dtype_cuda_bfloat16"), quantization="4bit")
+    with pytest.raises(InputError) as caught:
+        load_model(source, choice, Placement(("cuda:0",), shape=shape_of(source)))
+    assert caught.value.code == "quantization_twice"

@@ -79,14 +79,15 @@ def test_an_expanded_prefix_leaves_the_original_untouched() -> None:
 def test_the_prefix_cache_forgets_the_least_recently_used() -> None:
     prefixes = PrefixCache(capacity=10)
     caches = {name: new_cache(tiny_llama(50).config) for name in "abc"}
-    prefixes.put((1,) * 4, caches["a"])
-    prefixes.put((2,) * 4, caches["b"])
-    assert prefixes.get((1,) * 4) is caches["a"]
-    prefixes.put((3,) * 4, caches["c"])
-    assert prefixes.get((2,) * 4) is None
-    assert prefixes.get((1,) * 4) is caches["a"]
-    prefixes.put((4,) * 11, caches["b"])  # larger than everything allowed
-    assert prefixes.get((4,) * 11) is None
+    prefixes.put(None, (1,) * 4, caches["a"])
+    prefixes.put(None, (2,) * 4, caches["b"])
+    assert prefixes.get(None, (1,) * 4) is caches["a"]
+    prefixes.put(None, (3,) * 4, caches["c"])
+    assert prefixes.get(None, (2,) * 4) is None
+    assert prefixes.get(None, (1,) * 4) is caches["a"]
+    prefixes.put(None, (4,) * 11, caches["b"])  # larger than everything allowed
+    assert prefixes.get(None, (4,) * 11) is None
+    assert prefixes.get("an adapter", (1,) * 4) is None
 
 
 @given(st.integers(0, 2**31), st.floats(0.05, 1.0))

@@ -16,6 +16,7 @@ from pipelines.errors import CinquainError, InputError
 from pipelines.models import resolve, resolve_adapter
 from pipelines.models.conversion import check_gguf
 from pipelines.models.embedded import EMBEDDED
+from pipelines.models.reference import hub_reference
 from tests.doubles.tiny_gguf import write_tiny_gguf
 
 
@@ -43,8 +44,8 @@ def error_of(call: Callable[[], object], code: str) -> str:
     return str(caught.value)
 
 
-def test_remote_servers_are_not_supported_yet() -> None:
-    assert "not support" in error_of(lambda: resolve("https://host/v1#model"), "model_remote")
+def test_a_model_on_a_server_has_no_files_here() -> None:
+    assert "no files here" in error_of(lambda: resolve("https://host/v1#model"), "model_remote")
 
 
 @pytest.mark.parametrize(
@@ -74,10 +75,10 @@ def test_a_typing_error_in_a_path_names_the_folders_beside_it(
     assert resolve("models/my-model").arguments()["local_files_only"]
 
 
-def test_a_hub_id_offline_must_be_in_the_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Set for the folder names that we read and for the library, which reads its variables once.
+def test_a_hub_id_offline_must_be_in_the_cache(
+    folder: Path, tmp_path: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert "org/name" in error_of(lambda: resolve("org/name"), "model_hub_offline")
     commit = "0123456789012345678901234567890123456789"
     repository = tmp_path / "models--org--name"
@@ -86,16 +87,43 @@ def test_a_hub_id_offline_must_be_in_the_cache(folder: Path, tmp_path: Path, mon
     (repository / "refs" / "main").write_text(commit)
     source = resolve("org/name")
     assert source.path == repository / "snapshots" / commit
-    assert source.hub_id == "org/name"
-    assert "org/name" in error_of(lambda: resolve("org/nam"), "model_hub_offline")
+    assert (source.hub_id, source.revision) == ("org/name", commit)
+    assert resolve(f"org/name@{commit}").path == source.path
+    assert "such as org/name" in error_of(lambda: resolve("org/nam"), "model_hub_offline")
     (repository / "snapshots" / commit / "tokenizer.json").unlink()
-    assert "tokenizer.json" in error_of(lambda: resolve("org/name@main"), "model_missing_files")
+    assert "tokenizer.json" in error_of(lambda: resolve("org/name@main"), "hub_incomplete_offline")
 
 
-def test_a_hub_id_online_is_left_to_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    source = resolve("org/name@refs/pr/1")
-    assert (source.kind, source.hub_id, source.revision) == ("hub", "org/name", "refs/pr/1")
+@pytest.mark.parametrize(
+    ("text", "hub_id", "revision", "file"),
+    [
+        ("org/name", "org/name", "main", None),
+        ("org/name@v1.0", "org/name", "v1.0", None),
+        ("org/name@refs/pr/1", "org/name", "refs/pr/1", None),
+        ("org/name:sub/Some.Q4_K_M.gguf", "org/name", "main", "sub/Some.Q4_K_M.gguf"),
+        ("org/name@dev:some.gguf", "org/name", "dev", "some.gguf"),
+        ("opus-mt-en-fr@main", "Helsinki-NLP/opus-mt-en-fr", "main", None),
+    ],
+)
+def test_the_parts_of_a_hub_reference(text: str, hub_id: str, revision: str, file: str | None) -> None:
+    reference = hub_reference(text)
+    assert reference is not None
+    assert (reference.given, reference.hub_id, reference.revision, reference.file) == (text, hub_id, revision, file)
+
+
+@pytest.mark.parametrize(
+    "text", ["org", "org/name@", "org/name:weights.bin", "org/../x", "a--b/c", "./org/name", "org/name@a..b", "@main"]
+)
+def test_what_is_no_hub_reference(text: str) -> None:
+    assert hub_reference(text) is None
+
+
+def test_code_of_a_model_s_own_is_never_run(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "own", "auto_map": {"AutoModelForCausalLM": "own.Model"}}')
+    assert "could do anything" in error_of(lambda: resolve(str(folder)), "model_remote_code")
+    # transformers has this architecture itself and needs none of it.
+    (folder / "config.json").write_text('{"model_type": "llama", "auto_map": {"AutoModelForCausalLM": "own.Model"}}')
+    assert resolve(str(folder)).arguments()["trust_remote_code"] is False
 
 
 # GGUF files

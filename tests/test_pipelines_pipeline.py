@@ -119,6 +119,8 @@ def test_what_a_generation_says():
     assert result.timing.tokens_per_s > 0
     assert result.provenance["prompt_version"] == 3
     assert len(result.provenance["prompt_sha256"]) == 64
+    assert result.provenance["environment"]["cinquain"]
+    assert result.provenance["environment"]["cores"] > 0
     plain = json.loads(json.dumps(result.to_json()))
     assert plain["schema_version"] == 1
     assert plain["finish_reason"] == "stop"

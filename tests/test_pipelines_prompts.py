@@ -1,13 +1,15 @@
 """Prompts: the shipped files, rendering, hashes, and templates from strangers."""
 
 from itertools import pairwise
+from typing import get_args
 
 import pytest
-from jinja2.exceptions import SecurityError
 from pydantic import ValidationError
 
+from pipelines.errors import InputError
 from pipelines.prompts import Prompt, load_prompt
 from pipelines.tasks import TASKS
+from pipelines.text.verse import Form
 
 SAMPLE = {
     "task": "sample",
@@ -17,6 +19,10 @@ SAMPLE = {
         "user": "\n  Say {{ word }}\n{% if loud %}\nLoudly.\n{% endif %}\n",
     },
     "examples": {"en": [{"fields": {"word": "hello"}, "reply": "Hello."}]},
+}
+FEW_SHOT = {
+    "templates": {"system": "Words and what was said."},
+    "examples": {"any": [{"fields": {"word": "yes"}, "reply": "Yes."}]},
 }
 
 
@@ -35,6 +41,19 @@ def test_system_examples_and_request_in_this_order():
 
 def test_an_empty_system_message_is_left_out_and_so_are_unknown_examples():
     assert prompt().messages({"word": "bye"}, examples="xx") == [{"role": "user", "content": "Say bye"}]
+
+
+def test_a_base_model_gets_other_templates_and_more_examples():
+    sample = prompt(few_shot=FEW_SHOT)
+    base = sample.for_base_model()
+    assert [message["content"] for message in base.messages({"word": "bye"}, examples="en")] == [
+        "Words and what was said.", "Say hello", "Hello.", "Say bye",
+    ]  # fmt: skip
+    assert [message["content"] for message in base.messages({"word": "bye"}, examples="xx")] == [
+        "Words and what was said.", "Say yes", "Yes.", "Say bye",
+    ]  # fmt: skip
+    assert sample.messages({"word": "bye"}, examples="xx") == prompt().messages({"word": "bye"}, examples="xx")
+    assert base.for_base_model() == base
 
 
 def test_lines_of_conditions_leave_no_blank_lines():
@@ -58,7 +77,7 @@ def test_a_hostile_template_gets_nowhere(template):
     hostile = prompt(templates={"user": template})
     try:
         text = hostile.render("user", {"items": []})
-    except (SecurityError, OverflowError):
+    except InputError:
         return
     assert text == ""
 
@@ -71,9 +90,11 @@ def test_the_digest_covers_everything():
         prompt(version=2),
         prompt(templates={**SAMPLE["templates"], "user": "Say {{ word }}."}),
         prompt(examples={}),
+        prompt(few_shot=FEW_SHOT),
+        prompt(few_shot={**FEW_SHOT, "templates": {}}),
     ]
     others = {one.digest("chat template") for one in changed} | {prompt().digest("another template")}
-    assert len(others) == 4
+    assert len(others) == 6
     assert digest not in others
 
 
@@ -87,7 +108,10 @@ def test_the_shipped_prompts(name):
     shipped = load_prompt(name)
     assert shipped.task == name
     assert shipped.version >= 1
-    for examples in shipped.examples.values():
+    assert "any" not in shipped.examples, "chat models would read the examples for base models"
+    base = shipped.for_base_model()
+    assert base.examples["any" if name != "summarization" else "short"]
+    for examples in [*shipped.examples.values(), *base.examples.values()]:
         assert all(example.reply.strip() for example in examples)
 
 
@@ -100,10 +124,12 @@ REQUESTS = {
 }
 
 
+@pytest.mark.parametrize("base", [False, True])
 @pytest.mark.parametrize("name", TASKS)
-def test_messages_end_with_the_user_and_carry_the_request(name):
+def test_messages_end_with_the_user_and_carry_the_request(name, base):
     task = TASKS[name]()
-    messages = task.messages(task.request_type(**REQUESTS[name]), load_prompt(name))
+    prompt = load_prompt(name).for_base_model() if base else load_prompt(name)
+    messages = task.messages(task.request_type(**REQUESTS[name]), prompt)
     assert [message["role"] for message in messages if message["role"] != "system"][-1] == "user"
     words = next(value for value in REQUESTS[name].values() if isinstance(value, str | list))
     assert (words if isinstance(words, str) else words[0]["content"]) in messages[-1]["content"]
@@ -111,6 +137,34 @@ def test_messages_end_with_the_user_and_carry_the_request(name):
     roles = [message["role"] for message in messages]
     assert "system" not in roles[1:]
     assert all(first != second for first, second in pairwise(roles))
+    if base:
+        assert roles.count("assistant") >= 1
+
+
+EVERY_REQUEST = [
+    *[
+        ("translation", {"text": "Good morning.", "target": target})
+        for target in ("fr", "en", "pt-BR", "fi", "zh-Hant")
+    ],
+    *[("summarization", {"text": "x", "length": length}) for length in ("sentence", "short", "paragraph", "bullets")],
+    *[("creative_writing", {"brief": "Rain.", "form": form}) for form in get_args(Form)],
+    *[("creative_writing", {"text": "Rain.", "mode": mode, "form": "story"}) for mode in ("continue", "rewrite")],
+    *[("code_generation", {"instruction": "Add.", "language": language}) for language in ("python", "rust")],
+    *[("code_generation", {"signature": "def f():", "language": language}) for language in ("python", "rust")],
+]
+
+
+@pytest.mark.parametrize(("name", "fields"), EVERY_REQUEST)
+def test_every_kind_of_request_has_examples_for_a_base_model_and_they_parse_to_themselves(name, fields):
+    task = TASKS[name]()
+    request = task.request_type(**fields)
+    messages = task.messages(request, load_prompt(name).for_base_model())
+    replies = [message["content"] for message in messages if message["role"] == "assistant"]
+    assert replies
+    for reply in replies:
+        parsed = task.parse(reply, request.model_copy(update={"text": "a\nb", "signature": None}))
+        assert parsed in reply
+        assert len(parsed) > 0.5 * len(reply), "what the examples show would be taken for chatter"
 
 
 @pytest.mark.parametrize("name", TASKS)

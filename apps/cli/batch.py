@@ -38,6 +38,7 @@ def run_rows(
     output: Path,
     model: str,
     adapter: str | None,
+    options: dict[str, Any],
     common: dict[str, Any],
     batch_size: int,
 ) -> int:
@@ -49,6 +50,7 @@ def run_rows(
         output: JSONL file of results; continued where it is the beginning of the same work.
         model: Model reference.
         adapter: Folder of an adapter.
+        options: Options of the engine.
         common: Fields and options of all rows; a row's own come before them.
         batch_size: Rows that are answered and saved together.
 
@@ -57,7 +59,8 @@ def run_rows(
 
     Raises:
         InputError: The input cannot be read, or the output belongs to other work.
-        CinquainError: The disk is full, or another process works on the same output. What was saved stays.
+        CinquainError: The disk is full, a remote model cannot be had any more, or another process works on the same
+            output. What was saved stays.
     """
     from filelock import FileLock, Timeout
 
@@ -76,8 +79,8 @@ def run_rows(
             digest, total = _digest_and_count(source)
             if total == 0:
                 raise InputError("cli_input_no_rows", path=str(source))
-            work = pipeline(task.name, model, adapter)
-            identity = _identity(work, digest, total, model, adapter, common)
+            work = pipeline(task.name, model, adapter, **options)
+            identity = _identity(work, digest, total, model, adapter, options, common)
             done, failed = _open_work(output, identity)
             if done == total:
                 _tell("cli_nothing_to_do", path=str(output), rows=total)
@@ -97,6 +100,8 @@ def _run(
     done: int,
     failed: int,
 ) -> int:
+    from pipelines.errors import UnavailableError
+
     if done:
         _tell("cli_resumed", done=done, total=total)
     cancel = threading.Event()
@@ -114,13 +119,19 @@ def _run(
                 _tell("cli_batch_stopped", done=done, total=total)
                 return 130
             lines = []
+            unavailable = None
             for index, name, fields in window:
                 outcome = next(answers) if isinstance(fields, dict) else fields
+                if isinstance(outcome, UnavailableError):  # no word on this row: another start asks for it again
+                    unavailable = outcome
+                    break
                 failed += isinstance(outcome, Exception)
                 lines.append(to_json(_record(index, name, outcome)) + "\n")
             _append(file, "".join(lines).encode(), output)
-            done += len(window)
+            done += len(lines)
             progress.update(bar, completed=done)
+            if unavailable:
+                raise unavailable
     _tell("cli_batch_done", path=str(output), rows=total, failed=failed)
     return 1 if failed == total else 0
 
@@ -177,7 +188,13 @@ def _digest_and_count(source: Path) -> tuple[str, int]:
 
 
 def _identity(
-    work: "Pipeline", digest: str, total: int, model: str, adapter: str | None, common: dict[str, Any]
+    work: "Pipeline",
+    digest: str,
+    total: int,
+    model: str,
+    adapter: str | None,
+    options: dict[str, Any],
+    common: dict[str, Any],
 ) -> dict[str, Any]:
     """What the rows come from: two runs with the same identity may share one output file."""
     engine, prompt = work.wording(common.get("adapter"))
@@ -188,6 +205,7 @@ def _identity(
         "task": work.task.name,
         "model": model,
         "adapter": adapter,
+        "engine_options": options,
         "prompt_sha256": prompt.digest(engine.chat_template),
         "fields": common,
         "engine": engine.provenance(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apps.cli.inputs import read_text
-from apps.cli.run import Adapter, Model, print_notes, stream_to_terminal
+from apps.cli.run import Adapter, EngineOptions, Model, parse_engine_options, print_notes, stream_to_terminal
 from apps.cli.terminal import Language, check_writable, console, sanitize, say
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ app = typer.Typer(add_completion=False)
 def chat(
     model: Model = None,
     adapter: Adapter = None,
+    engine: EngineOptions = None,
     system: Annotated[str | None, typer.Option("--system", help="Tell the model how to behave.")] = None,
     load: Annotated[Path | None, typer.Option("--load", help="Continue a saved conversation.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Most tokens of one reply.")] = None,
@@ -40,7 +41,8 @@ def chat(
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     options = {name: value for name, value in options.items() if value is not None}
     validate(GenerationOptions, options, "dialogue")
-    conversation = Conversation(pipeline("dialogue", model or DEFAULT_MODEL, adapter), options)
+    dialogue = pipeline("dialogue", model or DEFAULT_MODEL, adapter, **parse_engine_options(engine))
+    conversation = Conversation(dialogue, options)
     conversation.system = (system or "").strip()
     if load:
         conversation.load(str(load))

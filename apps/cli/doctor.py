@@ -84,10 +84,11 @@ def examine(*, offline: bool = False) -> Iterator[Check]:
     """All checks, one after another, the quick ones first."""
     yield _python()
     yield from _libraries()
-    yield _device()
+    yield from _device()
     yield _processor()
     yield _memory()
     yield from _cache()
+    yield _keys()
     yield from _network(offline)
     for program, package, purpose in (
         (("chromium", "chromium-browser", "google-chrome"), "chromium", "doctor_for_browser_tests"),
@@ -134,17 +135,20 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _device() -> Check:
+def _device() -> Iterator[Check]:
     from pipelines.engines.device import choose_device
     from pipelines.errors import CinquainError
 
     try:
         choice = choose_device()
     except (ImportError, OSError) as error:  # no torch, or one whose libraries this system cannot load
-        return Check("device", "missing", str(error), f"{sys.executable} -m pip install -c constraints.txt -e .")
+        yield Check("device", "missing", str(error), f"{sys.executable} -m pip install -c constraints.txt -e .")
+        return
     except CinquainError as error:
-        return Check("device", "missing", say(error))
-    return Check("device", "ok", f"{choice.device}, {choice.label}: {say(choice.reason)}")
+        yield Check("device", "missing", say(error))
+        return
+    yield Check("device", "ok", f"{choice.device}, {choice.label}: {say(choice.reason)}")
+    yield Check("attention", "ok", say(choice.attention_reason))
 
 
 def _processor() -> Check:
@@ -190,6 +194,13 @@ def _cache() -> Iterator[Check]:
             yield Check(
                 "model", "optional", f"{model.name} ({say('doctor_absent')})", f"cinquain models pull {model.name}"
             )
+
+
+def _keys() -> Check:
+    """The keys of remote models that are set: their names only."""
+    from pipelines.engines.remote.keys import keys_set
+
+    return Check("keys", "ok", ", ".join(keys_set()) or say("doctor_keys_none"))
 
 
 def _network(offline: bool) -> Iterator[Check]:

@@ -24,12 +24,44 @@ from apps.cli.terminal import (
 if TYPE_CHECKING:
     from pipelines import Generation, Pipeline, Task
 
-__all__ = ["Adapter", "Model", "app", "generation_json", "parse_settings", "print_notes", "stream_to_terminal"]
+__all__ = [
+    "Adapter",
+    "EngineOptions",
+    "Model",
+    "app",
+    "generation_json",
+    "parse_engine_options",
+    "parse_settings",
+    "print_notes",
+    "stream_to_terminal",
+]
 
 app = typer.Typer(add_completion=False)
 
-Model = Annotated[str | None, typer.Option("--model", "-m", help="Model reference; without it the embedded model.")]
+
+def _named(model: str | None) -> str | None:
+    """An empty name is a mistake, such as a variable that was never set, and not the wish for the default."""
+    if model is not None and not model.strip():
+        from pipelines.errors import InputError
+
+        raise InputError("model_empty")
+    return model
+
+
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Model reference; without it the embedded model.", callback=_named),
+]
 Adapter = Annotated[str | None, typer.Option("--adapter", help="Folder of a LoRA adapter.")]
+EngineOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine",
+        "-e",
+        metavar="OPTION=VALUE",
+        help="An option of the engine: device, dtype, quantization, thinking, num_beams, concurrency…",
+    ),
+]
 
 
 @app.command()
@@ -42,6 +74,7 @@ def run(
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the text from a file.")] = None,
     model: Model = None,
     adapter: Adapter = None,
+    engine: EngineOptions = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", "-s", metavar="FIELD=VALUE", help="A field of the request; JSON where it parses."),
@@ -90,15 +123,32 @@ def run(
             raise InputError("cli_input_alone")
         if output is None:
             raise InputError("cli_input_needs_output", path=str(rows))
-        return run_rows(definition, rows, output, model or DEFAULT_MODEL, adapter, fields, batch_size)
+        options = parse_engine_options(engine)
+        return run_rows(definition, rows, output, model or DEFAULT_MODEL, adapter, options, fields, batch_size)
     fields = _with_text(definition, fields, text, file)
     _check(definition, fields)
     from pipelines import pipeline
 
-    return _answer(pipeline(task, model or DEFAULT_MODEL, adapter), fields, as_json, output)
+    options = {"languages": _languages(task, fields), **parse_engine_options(engine)}
+    built = pipeline(task, model or DEFAULT_MODEL, adapter, **options)
+    return _answer(built, fields, as_json, output)
 
 
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+def parse_engine_options(settings: Sequence[str] | None) -> dict[str, Any]:
+    """Options for ``load_engine`` from ``option=value`` words; the engine checks their names and types.
+
+    Raises:
+        InputError: No ``=``, the same option twice, or what has an option of its own.
+    """
+    from pipelines.errors import InputError
+
+    options = parse_settings(settings or [], option="--engine")
+    if own := {"task", "model", "adapter", "prompt", "reference", "source", "languages"} & set(options):
+        raise InputError("engine_option_unknown", option=min(own), nearest="device, dtype")
+    return options
+
+
+def parse_settings(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """Request fields from ``field=value`` words.
 
     A list, an object, a quoted string or null is read as JSON. A bare number stays text: a request turns it into a
@@ -114,7 +164,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         name, equals, raw = setting.partition("=")
         name = name.strip()
         if not equals or not name:
-            raise InputError("cli_set_form", found=setting)
+            raise InputError("cli_set_form", option=option, found=setting)
         if name in fields:
             raise InputError("cli_set_twice", field=name)
         try:
@@ -188,6 +238,13 @@ def _with_text(task: "Task[Any]", fields: dict[str, Any], text: str | None, file
         if name in fields:
             raise InputError("cli_set_and_text", field=name)
     return {**task.fields_from_text(found), **fields}
+
+
+def _languages(task: str, fields: dict[str, Any]) -> list[str]:
+    """The languages that a request names, so that ``auto`` takes a model that knows them."""
+    names = () if task == "code_generation" else ("source", "target", "language")  # there it is Python or Rust
+    found = (fields.get(name) for name in names)
+    return [language for language in found if isinstance(language, str) and language != "auto"]
 
 
 def _check(task: "Task[Any]", fields: dict[str, Any]) -> None:

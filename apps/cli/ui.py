@@ -1,11 +1,11 @@
 """``cinquain ui``: the web app on this machine."""
 
 import threading
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from apps.cli.run import Adapter, Model
+from apps.cli.run import Adapter, EngineOptions, Model, parse_engine_options
 from apps.cli.terminal import Language, console, interruptible, language, say
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ app = typer.Typer(add_completion=False)
 def ui(
     model: Model = None,
     adapter: Adapter = None,
+    engine: EngineOptions = None,
     host: Annotated[
         str, typer.Option(help="Address to serve on; only this machine can reach 127.0.0.1.")
     ] = "127.0.0.1",
@@ -28,7 +29,7 @@ def ui(
     lang: Language = None,
 ) -> int:
     """Serve the web app and print its address."""
-    return serve(model, adapter, host, port, open_browser=open_browser)
+    return serve(model, adapter, host, port, open_browser=open_browser, options=parse_engine_options(engine))
 
 
 def serve(
@@ -39,6 +40,7 @@ def serve(
     *,
     open_browser: bool = False,
     engine: "Engine | None" = None,
+    options: dict[str, Any] | None = None,
 ) -> int:
     """Serve the web app until Ctrl-C.
 
@@ -49,6 +51,7 @@ def serve(
         port: Port to serve on.
         open_browser: Open the page in the person's browser.
         engine: A loaded engine to use instead of loading ``model``.
+        options: Options of the engine.
 
     Raises:
         InputError: The port is taken, the address is refused, or the model cannot be loaded.
@@ -65,6 +68,7 @@ def serve(
         port=port,
         language=language(),
         engine=engine,
+        options=options,
         open_browser=open_browser,
         block=False,
     )

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from apps.web.strings import Strings
@@ -19,7 +20,12 @@ QUEUE_LENGTH = 32
 
 
 def build_demo(
-    model: str = DEFAULT_MODEL, adapter: str | None = None, *, engine: Engine | None = None, language: str = "en"
+    model: str = DEFAULT_MODEL,
+    adapter: str | None = None,
+    *,
+    engine: Engine | None = None,
+    options: dict[str, Any] | None = None,
+    language: str = "en",
 ) -> Any:
     """Build the page; the model loads in the background.
 
@@ -27,6 +33,7 @@ def build_demo(
         model: Model reference.
         adapter: Folder of a LoRA adapter.
         engine: A loaded engine to use instead of loading ``model``.
+        options: Options of the engine that is loaded.
         language: ``en`` or ``zh``.
 
     Returns:
@@ -46,7 +53,7 @@ def build_demo(
     if language not in LANGUAGES:
         raise InputError("web_language_unknown", found=language, known=LANGUAGES)
     t = Strings(language)
-    load: Callable[[], Engine] = (lambda: load_engine(model, adapter)) if engine is None else (lambda: engine)
+    load: Callable[[], Engine] = (lambda: engine) if engine else partial(load_engine, model, adapter, **(options or {}))
     session = Session(engine.reference if engine else model, load)
     page = Page(session, t)
 
@@ -86,6 +93,7 @@ def launch(
     port: int = 7860,
     language: str = "en",
     engine: Engine | None = None,
+    options: dict[str, Any] | None = None,
     open_browser: bool = False,
     block: bool = True,
 ) -> Any:
@@ -98,6 +106,7 @@ def launch(
         port: TCP port.
         language: ``en`` or ``zh``.
         engine: A loaded engine to use instead of loading ``model``.
+        options: Options of the engine that is loaded.
         open_browser: Open the page in the person's browser.
         block: Return only when the server ends; False returns the running ``gradio.Blocks`` (``demo.close()`` ends it).
 
@@ -110,10 +119,14 @@ def launch(
     if engine is None and model != "scripted":
         from pipelines.models import resolve, resolve_adapter
 
-        resolve(model)  # a wrong name or a missing download is said here, in the terminal, before a page opens
-        if adapter is not None:
-            resolve_adapter(adapter)
-    demo = build_demo(model, adapter, engine=engine, language=language)
+        # A wrong name or a missing download is said here, in the terminal, before a page opens.
+        if "://" in model:
+            engine = load_engine(model, adapter, **(options or {}))
+        else:
+            model = resolve(model).reference  # of ``auto`` the one that was chosen
+            if adapter is not None:
+                resolve_adapter(adapter)
+    demo = build_demo(model, adapter, engine=engine, options=options, language=language)
     from apps.web.security import middleware
     from apps.web.theme import CSS, theme
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.errors import InputError
-from pipelines.generation import FinishReason, GenerationOptions, Note
+from pipelines.errors import CinquainError, InputError
+from pipelines.generation import FinishReason, GenerationOptions, Note, Usage
 from pipelines.prompts import Message, Prompt, load_prompt
 
-__all__ = ["Call", "Completion", "Engine", "Message", "Room"]
+__all__ = ["Call", "CallsFailedError", "Completion", "Engine", "Message", "Room"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Call:
         request: The task's validated request for just this call (for engines that are not chat models).
         shared: How many leading messages other calls are likely to share (system message, worked examples); an
             engine may keep what it computed for them.
+        goes_on: Whether a later call is likely to begin with this one and its reply, as the next turn of a
+            conversation does; an engine may keep what it computed.
         adapter: Name of the adapter that answers; None for the base model. Set by the view that a request got.
     """
 
@@ -34,6 +36,7 @@ class Call:
     task: str = ""
     request: BaseModel | None = None
     shared: int = 0
+    goes_on: bool = False
     adapter: str | None = None
 
 
@@ -59,6 +62,24 @@ class Completion:
     first_token_s: float | None
     total_s: float
     notes: tuple[Note, ...] = ()
+
+
+class CallsFailedError(CinquainError):
+    """Some calls of a batch failed, and the others are done. It reads like the first failure.
+
+    Attributes:
+        outcomes: In the order of the calls: the completion, or the error that came in its place.
+    """
+
+    def __init__(self, outcomes: Sequence[Completion | CinquainError]) -> None:
+        first = next(outcome for outcome in outcomes if isinstance(outcome, CinquainError))
+        super().__init__(first.code, **first.parameters)
+        self.exit_code = first.exit_code
+        self.outcomes = list(outcomes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive pickling with all outcomes."""
+        return type(self), (self.outcomes,)
 
 
 @dataclass(frozen=True)
@@ -96,6 +117,7 @@ class Engine(ABC):
         reference: The model reference it was made from.
         context_length: Tokens that prompt and reply share.
         chat_template: The template that turns messages into the model's text ("" where there is none).
+        adapter: What its calls carry as ``Call.adapter``; None for the base model.
         follows_instructions: Whether it reads the messages of a call. A translation model reads only the request: to
             ask it again in other words is of no use.
     """
@@ -103,6 +125,7 @@ class Engine(ABC):
     reference: str
     context_length: int
     chat_template: str
+    adapter: str | None = None
     follows_instructions: bool = True
 
     @abstractmethod
@@ -174,7 +197,14 @@ class Engine(ABC):
         """Generate for many calls; completions in the order of the calls.
 
         ``on_done(index, completion)`` is called as each one ends, in any order.
+
+        Raises:
+            CallsFailedError: Some failed; after all the others have ended.
         """
+
+    def request_notes(self, usage: Usage) -> list[Note]:
+        """What to say of a whole request when it has ended, given the tokens of all of its calls."""
+        return []
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-__all__ = ["GrowingLayer", "PrefixCache", "expanded", "holds_rows", "is_growing", "new_cache"]
+__all__ = ["GrowingCache", "GrowingLayer", "PrefixCache", "expanded", "holds_rows", "is_growing", "new_cache"]
 
 _SPARE = 64
 """Tokens of room that a new layer has beyond its first states."""
@@ -57,6 +57,16 @@ class GrowingLayer(DynamicLayer):
         """Tokens held."""
         return self._length if self.is_initialized else 0
 
+    def keep_first(self, tokens: int) -> None:
+        """Forget what comes after this many tokens. No ``crop``, whose argument changed its meaning."""
+        if self.is_initialized:
+            self._set_length(min(tokens, self._length))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held, spare room included."""
+        return self._key_buffer.nbytes + self._value_buffer.nbytes if self.is_initialized else 0
+
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep only these rows."""
         if self.is_initialized:
@@ -75,38 +85,59 @@ class GrowingLayer(DynamicLayer):
         self.values = self._value_buffer[..., :length, :]
 
 
+class GrowingCache(DynamicCache):
+    """A cache whose layers grow in place wherever the model attends to all earlier tokens."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held, spare room included."""
+        return sum(layer.nbytes for layer in self.layers if isinstance(layer, GrowingLayer))
+
+    def keep_first(self, tokens: int) -> None:
+        """Forget what comes after this many tokens; only where ``is_growing``."""
+        for layer in self.layers:
+            assert isinstance(layer, GrowingLayer)
+            layer.keep_first(tokens)
+
+
 class PrefixCache:
     """States of prompt beginnings that many requests share (system message and worked examples).
 
-    The least recently used are forgotten beyond ``capacity`` tokens.
+    The least recently used are forgotten beyond ``capacity`` tokens. An adapter changes every state, so each has its
+    own.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._entries: OrderedDict[tuple[int, ...], DynamicCache] = OrderedDict()
+        self._entries: OrderedDict[tuple[str | None, tuple[int, ...]], GrowingCache] = OrderedDict()
 
-    def get(self, tokens: tuple[int, ...]) -> DynamicCache | None:
-        """The states of exactly these tokens, or None."""
-        if tokens in self._entries:
-            self._entries.move_to_end(tokens)
-        return self._entries.get(tokens)
+    def get(self, adapter: str | None, tokens: tuple[int, ...]) -> GrowingCache | None:
+        """The states of exactly these tokens under an adapter, or None."""
+        if (adapter, tokens) in self._entries:
+            self._entries.move_to_end((adapter, tokens))
+        return self._entries.get((adapter, tokens))
 
-    def put(self, tokens: tuple[int, ...], cache: DynamicCache) -> None:
+    def put(self, adapter: str | None, tokens: tuple[int, ...], cache: GrowingCache) -> None:
         """Keep states; the caller must not append to them any more."""
         if len(tokens) > self._capacity:
             return
-        self._entries[tokens] = cache
-        while sum(map(len, self._entries)) > self._capacity:
+        self._entries[adapter, tokens] = cache
+        while sum(len(tokens) for _, tokens in self._entries) > self._capacity:
             self._entries.popitem(last=False)
+
+    def forget(self, adapter: str) -> None:
+        """Give up what was computed under an adapter."""
+        for key in [key for key in self._entries if key[0] == adapter]:
+            del self._entries[key]
 
     def clear(self) -> None:
         """Forget everything."""
         self._entries.clear()
 
 
-def new_cache(config: Any) -> DynamicCache:
+def new_cache(config: Any) -> GrowingCache:
     """An empty cache for a model; layers with full attention grow in place."""
-    cache = DynamicCache(config=config)
+    cache = GrowingCache(config=config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
@@ -128,7 +159,7 @@ def holds_rows(cache: DynamicCache) -> bool:
     return all(type(layer) in (GrowingLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
 
 
-def expanded(prefix: DynamicCache, rows: int, room: int, config: Any) -> DynamicCache:
+def expanded(prefix: GrowingCache, rows: int, room: int, config: Any) -> GrowingCache:
     """A copy of a one-row cache whose layers all grow, for several rows, with room for more tokens."""
     cache = new_cache(config)
     for layer, source in zip(cache.layers, prefix.layers, strict=True):

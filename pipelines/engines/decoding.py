@@ -6,15 +6,18 @@ from the same thread, and a random stream for each row.
 """
 
 import inspect
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
 
-from pipelines.engines.cache import PrefixCache, expanded, holds_rows, is_growing, new_cache
+from pipelines.engines.cache import GrowingCache, PrefixCache, expanded, holds_rows, is_growing, new_cache
 from pipelines.engines.sampling import Sampler
 
-__all__ = ["PREFILL_CHUNK", "decode"]
+__all__ = ["PREFILL_CHUNK", "Passes", "beginning", "decode", "read", "shares_beginnings"]
+
+Passes = Generator[list[tuple[int, int]], set[int] | None, None]
+"""What each forward pass brought: (row, token) pairs; send back the rows that have ended."""
 
 PREFILL_CHUNK = 256
 """Prompt tokens of all rows that are read in one forward pass. A pass cannot be interrupted, and Stop has to work
@@ -27,8 +30,15 @@ SMALLEST_PREFIX = 32
 
 @torch.inference_mode()
 def decode(
-    model: Any, prompts: list[list[int]], shared: int, sampler: Sampler, prefixes: PrefixCache
-) -> Generator[list[tuple[int, int]], set[int] | None, None]:
+    model: Any,
+    prompts: list[list[int]],
+    shared: int,
+    sampler: Sampler,
+    prefixes: PrefixCache,
+    *,
+    adapter: str | None = None,
+    on_kept: Callable[[list[int]], None] | None = None,
+) -> Passes:
     """Generate tokens for prompts, all rows together.
 
     Yields, after each pass, the new (row, token) pairs of the rows that run; an empty list while prompts are still
@@ -41,27 +51,19 @@ def decode(
         shared: How many leading tokens are the same in all prompts and likely to come again.
         sampler: Chooses the tokens.
         prefixes: States of earlier beginnings.
+        adapter: The adapter that computes the shared beginning; where rows have different ones nothing can be shared.
+        on_kept: Called with the places of the rows that stay, whenever some are dropped.
     """
     device = model.device
     cache = new_cache(model.config)
-    # Without positions (MPT) a model counts columns, and padding behind a shared beginning would count too.
-    sharing = is_growing(cache) and "position_ids" in inspect.signature(model.forward).parameters
-    shared = min(shared, *(len(prompt) - 1 for prompt in prompts)) if sharing else 0
+    shared = min(shared, *(len(prompt) - 1 for prompt in prompts)) if shares_beginnings(model, cache) else 0
     shared = shared if shared >= SMALLEST_PREFIX else 0
     rest = [prompt[shared:] for prompt in prompts]
     rows = list(range(len(prompts)))
     width = max(map(len, rest))
     chunk = max(1, PREFILL_CHUNK // len(rows)) if holds_rows(cache) else width
     if shared:
-        beginning = tuple(prompts[0][:shared])
-        prefix = prefixes.get(beginning)
-        if prefix is None:
-            # Always a pass of its own, whether it is found again or not: the same request then does the same
-            # arithmetic each time, and a seed gives the same text.
-            prefix = new_cache(model.config)
-            ids = torch.tensor([beginning], device=device)
-            yield from _read(model, ids, None, torch.arange(shared, device=device)[None], prefix, PREFILL_CHUNK)
-            prefixes.put(beginning, prefix)
+        prefix = yield from beginning(model, prompts[0][:shared], prefixes, adapter)
         cache = expanded(prefix, len(prompts), width, model.config)
 
     # Rows are padded between the shared beginning and their own part, so that all of them end in the same column.
@@ -72,7 +74,7 @@ def decode(
     mask = None
     if any(len(row) < width for row in rest):
         mask = torch.cat([padding.new_ones((len(rest), shared)), (columns >= padding).long()], 1)
-    logits = yield from _read(model, ids, mask, positions, cache, chunk)
+    logits = yield from read(model, ids, mask, positions, cache, chunk)
 
     while True:
         tokens = sampler(logits)
@@ -82,7 +84,9 @@ def decode(
             rows = [rows[place] for place in kept]
             tokens, positions = tokens[kept], positions[kept]
             sampler.keep(kept)
-            cache.batch_select_indices(torch.tensor(kept, device=device))
+            if on_kept:
+                on_kept(kept)
+            cache.batch_select_indices(torch.tensor(kept))  # layers may be on several devices
             mask = None if mask is None else mask[kept]
         mask = None if mask is None else torch.cat([mask, mask.new_ones((len(rows), 1))], 1)
         positions = positions[:, -1:] + 1
@@ -95,7 +99,32 @@ def decode(
         ).logits[:, -1]
 
 
-def _read(
+def shares_beginnings(model: Any, cache: GrowingCache) -> bool:
+    """Whether states of a beginning serve every prompt that begins so, and forgetting the latest tokens is exact.
+
+    Without positions (MPT) a model counts columns, and padding behind a shared beginning would count too.
+    """
+    return is_growing(cache) and "position_ids" in inspect.signature(model.forward).parameters
+
+
+def beginning(
+    model: Any, tokens: list[int], prefixes: PrefixCache, adapter: str | None
+) -> Generator[list[tuple[int, int]], set[int] | None, GrowingCache]:
+    """The states of a beginning, known or read now."""
+    known = prefixes.get(adapter, tuple(tokens))
+    if known is not None:
+        return known
+    # Always a pass of its own, whether it is found again or not: the same request then does the same arithmetic each
+    # time, and a seed gives the same text.
+    prefix = new_cache(model.config)
+    ids = torch.tensor([tokens], device=model.device)
+    places = torch.arange(len(tokens), device=model.device)[None]
+    yield from read(model, ids, None, places, prefix, PREFILL_CHUNK)
+    prefixes.put(adapter, tuple(tokens), prefix)
+    return prefix
+
+
+def read(
     model: Any, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor, cache: Any, chunk: int
 ) -> Generator[list[tuple[int, int]], set[int] | None, torch.Tensor]:
     """Read prompts into the cache, a chunk at a time; returns the logits after the last token, (rows, vocabulary)."""

@@ -1,117 +1,113 @@
 """Loading a causal language model and its tokenizer with transformers, and saying in one sentence why it cannot be."""
 
-import hashlib
 import inspect
-from pathlib import Path
 from typing import Any
 
-from pipelines.engines.base import Message
 from pipelines.engines.device import DeviceChoice
-from pipelines.errors import InputError
+from pipelines.engines.free_memory import free_memory, is_out_of_memory
+from pipelines.engines.placement import Placement
+from pipelines.errors import CinquainError, InputError
 from pipelines.models.conversion import quiet_transformers
+from pipelines.models.memory import gigabytes
 from pipelines.models.source import ModelSource
 
 __all__ = [
-    "adapter_sha256",
     "context_length",
-    "ending_tokens",
-    "load_adapter",
+    "first_line",
     "load_model",
-    "takes_system",
-    "without_system",
 ]
 
 
-def load_model(source: ModelSource, choice: DeviceChoice) -> tuple[Any, Any]:
-    """The model, ready for inference on its device, and its tokenizer.
+def load_model(source: ModelSource, choice: DeviceChoice, placement: Placement) -> tuple[Any, Any]:
+    """The model, ready for inference where it was placed, and its tokenizer.
 
     Raises:
         InputError: ``model_load_failed`` with transformers' own reason, ``model_weights_missing``,
-            ``model_without_chat_template``, ``model_without_cache``.
+            ``model_without_cache``, ``quantization_twice``, ``quantized_cannot_run``,
+            ``attention_unsupported``.
+        CinquainError: ``memory_exhausted_loading``.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    if choice.quantization and placement.shape and (placement.shape.gguf or placement.shape.stored is not None):
+        raise InputError("quantization_twice", model=source.reference)
+    if choice.attention_reason.code == "attention_asked" and placement.shape:
+        known = ["eager", *placement.shape.attention]
+        if choice.attention not in known:
+            raise InputError("attention_unsupported", model=source.reference, found=choice.attention, known=known)
     loaded: Any
     try:
         with quiet_transformers():  # its bars and tables would only tear the terminal's lines
             tokenizer = AutoTokenizer.from_pretrained(**source.arguments())
             loaded = AutoModelForCausalLM.from_pretrained(
                 **source.arguments(),
+                **placement.arguments(),
+                **_implementation(choice),
                 dtype=getattr(torch, choice.dtype),
                 use_safetensors=None if source.kind == "gguf" else True,  # never a pickle, from the Hub neither
                 output_loading_info=True,
             )
     except Exception as error:
+        _explain(error, source, choice)
         # Files of strangers fail in many ways (OSError, ValueError, KeyError, SafetensorError, RuntimeError…); each of
         # them means the same to the person: this model cannot be loaded, and why.
-        raise InputError("model_load_failed", model=source.reference, reason=_first_line(error)) from error
+        raise InputError("model_load_failed", model=source.reference, reason=first_line(error)) from error
     model, report = loaded
     if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers and goes on
         raise InputError(
             "model_weights_missing", model=source.reference, count=len(missing), names=", ".join(missing[:3])
         )
-    if not getattr(tokenizer, "chat_template", None):
-        raise InputError("model_without_chat_template", model=source.reference)
     if "past_key_values" not in inspect.signature(model.forward).parameters:  # a cache would be ignored in silence
         raise InputError("model_without_cache", model=source.reference, architecture=model.config.model_type)
-    return model.to(choice.device).eval().requires_grad_(False), tokenizer
+    return model.eval().requires_grad_(False), tokenizer
 
 
-def takes_system(tokenizer: Any, reference: str) -> bool:
-    """Whether the chat template writes a system message; Gemma 2's refuses one, others leave it out in silence.
+def _implementation(choice: DeviceChoice) -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` for quantization, and for attention where one was asked for by name."""
+    import torch
 
-    Raises:
-        InputError: ``model_chat_template`` where it cannot even write one message of a user.
-    """
-    probe = "cinquain"
-    user = {"role": "user", "content": "Hello."}
+    arguments: dict[str, Any] = {}
+    if choice.attention_reason.code == "attention_asked":
+        arguments["attn_implementation"] = choice.attention
+    if choice.quantization:
+        from transformers import BitsAndBytesConfig
+
+        arguments["quantization_config"] = BitsAndBytesConfig(
+            load_in_8bit=choice.quantization == "8bit",
+            load_in_4bit=choice.quantization == "4bit",
+            bnb_4bit_quant_type="nf4",  # made for normally distributed weights (QLoRA, arXiv:2305.14314)
+            bnb_4bit_use_double_quant=True,  # 0.4 bits less per weight, for nothing that was measurable there
+            bnb_4bit_compute_dtype=getattr(torch, choice.dtype),
+        )
+    return arguments
+
+
+def _explain(error: Exception, source: ModelSource, choice: DeviceChoice) -> None:
+    """Raise the error that says why loading failed, where the reason is one of this machine's, not of the files."""
+    from transformers import AutoConfig
+    from transformers.quantizers import AutoHfQuantizer
+
+    if is_out_of_memory(error):
+        device = "cuda:0" if choice.device == "cuda" else choice.device
+        free = gigabytes(max(0, free_memory(device)))
+        raise CinquainError("memory_exhausted_loading", model=source.reference, device=device, free=free) from error
     try:
-        tokenizer.apply_chat_template([user], add_generation_prompt=True, tokenize=False)
-    except Exception as error:  # a template is a program of a stranger: it fails in any way it likes
-        raise InputError("model_chat_template", model=reference, reason=_first_line(error)) from error
+        config = AutoConfig.from_pretrained(**source.arguments())
+        settings = config.quantization_config
+        method = settings["quant_method"]
+    except Exception:  # not a quantized model, or not even a model: the first error says what is wrong
+        return
     try:
-        messages = [{"role": "system", "content": probe}, user]
-        return probe in tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    except Exception:
-        return False
-
-
-def without_system(messages: list[Message]) -> list[Message]:
-    """The conversation with its system message at the head of the first message of the user."""
-    if not messages or messages[0]["role"] != "system":
-        return messages
-    system, *rest = messages
-    if not rest or rest[0]["role"] != "user":
-        return [{"role": "user", "content": system["content"]}, *rest]
-    return [{"role": "user", "content": f"{system['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
-
-
-def load_adapter(model: Any, path: Path) -> Any:
-    """The model with the layers of a LoRA adapter in it.
-
-    Raises:
-        InputError: ``adapter_kind`` for one that adds tokens to the prompt, ``adapter_load_failed`` when it does not
-            fit this model.
-    """
-    from peft import PeftConfig, PeftModel
-
-    try:
-        config = PeftConfig.from_pretrained(str(path))
-        if config.is_prompt_learning:
-            raise InputError("adapter_kind", adapter=str(path), found=config.peft_type.value)
-        # The layers are in the model itself now; PEFT's wrapper would only hide what its forward takes.
-        return PeftModel.from_pretrained(model, str(path), config=config, is_trainable=False).get_base_model().eval()
-    except InputError:
-        raise
-    except Exception as error:  # as in load_model: every failure means that this adapter does not fit this model
-        raise InputError("adapter_load_failed", adapter=str(path), reason=_first_line(error)) from error
-
-
-def adapter_sha256(path: Path) -> str:
-    """SHA-256 of an adapter's weights: what provenance tells it by, wherever its folder lies."""
-    with (path / "adapter_model.safetensors").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        AutoHfQuantizer.from_config(settings, pre_quantized=True).validate_environment(device_map={"": choice.device})
+    except Exception as problem:  # each of the quantizers has its own
+        raise InputError(
+            "quantized_cannot_run",
+            model=source.reference,
+            method=method,
+            device=choice.device,
+            reason=first_line(problem),
+        ) from error
 
 
 def context_length(model: Any, tokenizer: Any) -> int:
@@ -127,13 +123,7 @@ def context_length(model: Any, tokenizer: Any) -> int:
     return int(min(positions, tokenizer.model_max_length, 1_000_000_000))
 
 
-def ending_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """Tokens that end a reply: the generation config's, and the tokenizer's own."""
-    configured = model.generation_config.eos_token_id
-    tokens = set(configured if isinstance(configured, list) else [configured])
-    return sorted(token for token in tokens | {tokenizer.eos_token_id} if token is not None)
-
-
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of a library says, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300].rstrip('.')}" if lines else type(error).__name__

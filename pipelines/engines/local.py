@@ -4,30 +4,29 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
-from typing import Any
+from copy import copy
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
 
-from pipelines.engines.base import Call, Completion, Engine
+from pipelines.engines.adapters.adapters import BASE, Adapter, Adapters, check_fingerprint
+from pipelines.engines.base import Call, CallsFailedError, Completion, Engine, Room
 from pipelines.engines.chat import ChatFormat
-from pipelines.engines.device import choose_device
-from pipelines.engines.loading import (
-    adapter_sha256,
-    context_length,
-    load_adapter,
-    load_model,
-)
+from pipelines.engines.device import choose_device, settled
+from pipelines.engines.free_memory import give_back
+from pipelines.engines.loading import context_length, load_model
+from pipelines.engines.placement import offload_notes, place
 from pipelines.engines.reply import Reply
-from pipelines.errors import InputError
+from pipelines.engines.runner import Runner
+from pipelines.errors import CinquainError, InputError
 from pipelines.models.source import ModelSource
-from pipelines.prompts import Message
+from pipelines.prompts import Message, Prompt
 
 __all__ = ["LocalEngine"]
 
 DEFAULT_TOKEN_BUDGET = 8192
 """Tokens that the rows of one batch may hold together, padding and replies included. On SmolLM2-135M in float32 that is
 0.38 GB of keys and values."""
-
-PREFIX_CAPACITY = 4096
-"""Tokens of shared prompt beginnings that are kept: the prompts of all five tasks fit."""
 
 
 class LocalEngine(Engine):
@@ -36,9 +35,13 @@ class LocalEngine(Engine):
     Args:
         source: Where the model is.
         adapter: Folder of a LoRA adapter, or None.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        device: ``auto``, ``cpu``, ``mps``, ``cuda`` (as many GPUs as the model needs) or ``cuda:1`` (this one).
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``; see ``device.py``.
+        quantization: ``8bit`` or ``4bit`` (bitsandbytes, NVIDIA GPUs only), or None for weights as they are.
+        attention: ``auto``, ``sdpa``, ``eager`` or ``flash_attention_2``.
         token_budget: Tokens that the rows of one batch may hold together.
+        prompt_lookup: Whether single replies guess tokens from the text so far; see ``lookup.py``.
+        thinking: Whether the model may think before it answers, where its chat template has a switch for that.
 
     Raises:
         InputError: The model or the adapter cannot be loaded.
@@ -51,34 +54,76 @@ class LocalEngine(Engine):
         *,
         device: str = "auto",
         dtype: str = "auto",
+        quantization: str | None = None,
+        attention: str = "auto",
         token_budget: int = DEFAULT_TOKEN_BUDGET,
+        prompt_lookup: bool = True,
+        thinking: bool = False,
     ) -> None:
-        from pipelines.engines.cache import PrefixCache, holds_rows, new_cache
         from pipelines.models import resolve_adapter
 
-        self.choice = choose_device(device, dtype)
-        adapter_path = resolve_adapter(adapter) if adapter else None
-        self.model, self.tokenizer = load_model(source, self.choice)
-        if adapter_path:
-            self.model = load_adapter(self.model, adapter_path)
+        choice = choose_device(device, dtype, quantization, attention)
+        if adapter:  # a wrong one shows before the model is loaded
+            adapter_path = resolve_adapter(adapter)
+            if source.path:
+                check_fingerprint(adapter_path, source)
+        self.placement = place(source, choice)
+        self.model, self.tokenizer = load_model(source, choice, self.placement)
+        self.choice = settled(choice, self.model)
+        self.notes = (*self.placement.notes, *offload_notes(self.model))
         if self.choice.one_row:
             from pipelines.engines.one_row import use_one_row_copies
 
-            use_one_row_copies(self.model)  # after the adapter, which may bring whole layers of its own
+            use_one_row_copies(self.model)
         self.source = source
-        self.adapter = str(adapter_path) if adapter_path else None
-        self._adapter_sha256 = adapter_sha256(adapter_path) if adapter_path else None
         self.reference = source.reference
         self.context_length = context_length(self.model, self.tokenizer)
         # The engine keeps to the context length itself; the tokenizer would warn while long texts are only being
         # counted.
         self.tokenizer.model_max_length = 10**30
-        self.format = ChatFormat(self.model, self.tokenizer, source.reference)
+        make_format = partial(
+            ChatFormat,
+            self.model,
+            self.tokenizer,
+            source.reference,
+            thinking=thinking,
+            context_length=self.context_length,
+        )
+        self.format = self._base_format = make_format()
         self.chat_template = self.format.template
-        # One row at a time where the model's cache cannot hold several of different length.
-        self._token_budget = token_budget if holds_rows(new_cache(self.model.config)) else 0
-        self._prefixes = PrefixCache(PREFIX_CAPACITY)
         self._lock = threading.Lock()
+        self._adapter: Adapter | None = None
+        self.adapters = Adapters(
+            self.model,
+            source,
+            self._lock,
+            lambda template: make_format(template=template),
+            lambda adapter: self._runner.forget(adapter),
+        )
+        self._runner = Runner(
+            self.model,
+            source.reference,
+            self.adapters,
+            self.choice,
+            self.placement,
+            self._lock,
+            self.format.ending,
+            min(token_budget, self.placement.batch_tokens or token_budget),
+            prompt_lookup,
+        )
+        if adapter:
+            self.adapters.default = self.adapters.load(adapter)
+
+    def view(self, adapter: str | None) -> Engine:
+        """This engine as requests under one adapter see it; the engine itself is that of its base model."""
+        name = self.adapters.default if adapter is None else adapter
+        if name is None or name == BASE:
+            return self
+        view = copy(self)  # the model, the lock and what was computed before are shared
+        view._adapter = self.adapters.get(name)
+        view.adapter, view.format = view._adapter.key, view._adapter.format
+        view.chat_template = view.format.template
+        return view
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a bare text."""
@@ -88,9 +133,22 @@ class LocalEngine(Engine):
         """Tokens of a conversation with the chat template around it."""
         return len(self.format.tokens(messages))
 
+    def room(self, call: Call) -> Room:
+        """What a call leaves free, with room for thinking where the model thinks."""
+        left = self.context_length - self.count_prompt(call.messages) - self.format.thinking_tokens
+        return Room(left, left)
+
+    def wording(self, task: str, override: Prompt | None) -> Prompt:
+        """The prompt to use for a task: what the adapter was trained with; a base model gets more examples."""
+        if self._adapter and (stored := self._adapter.prompt(task, override)):
+            return stored
+        prompt = super().wording(task, override)
+        return prompt.for_base_model() if self.format.plain else prompt
+
     def stream(self, call: Call, cancel: threading.Event | None = None) -> Generator[str | Completion, None, None]:
         """Generate for one call, token by token, in the caller's thread."""
-        with self._lock, closing(self._run([self._reply(call)], cancel)) as events:
+        replies = [self._reply(call, self.adapters.of(call.adapter))]
+        with self._runner.turn(replies, cancel), closing(self._runner.run(replies, cancel)) as events:
             for reply, text in events:
                 if text:
                     yield text
@@ -104,19 +162,36 @@ class LocalEngine(Engine):
         on_done: Callable[[int, Completion], None] | None = None,
     ) -> list[Completion]:
         """Generate for many calls in batches of similar length; completions in the order of the calls."""
-        replies = [self._reply(call) for call in calls]
-        index = {id(reply): place for place, reply in enumerate(replies)}
+        replies, index, outcomes = [], {}, cast("list[Completion | CinquainError]", [None] * len(calls))
+        for position, call in enumerate(calls):
+            try:
+                adapter = self.adapters.of(call.adapter)
+            except InputError as error:  # unloaded meanwhile; the others are answered all the same
+                outcomes[position] = error
+                continue
+            replies.append(self._reply(call, adapter))
+            index[id(replies[-1])] = position
         # A beginning that one call has for itself (a chat's earlier turns) would only keep it out of a larger batch.
-        beginnings = Counter(reply.beginning for reply in replies)
+        beginnings = Counter((reply.call.adapter, reply.beginning) for reply in replies)
         for reply in replies:
-            if beginnings[reply.beginning] == 1:
+            if beginnings[reply.call.adapter, reply.beginning] == 1:
                 reply.shared = 0
-        with self._lock:
-            for group in self._groups(replies):
-                for reply, _ in self._run(group, cancel):
-                    if reply.completion and on_done:
-                        on_done(index[id(reply)], reply.completion)
-        return [reply.completion for reply in replies if reply.completion]
+        with self._runner.turn(replies, cancel):
+            for reply in [*replies]:
+                try:
+                    self.adapters.of(reply.call.adapter)
+                except InputError as error:  # unloaded while they waited for the engine
+                    outcomes[index[id(reply)]] = error
+                    replies.remove(reply)
+            for group in self._runner.groups(replies):
+                for reply, _ in self._runner.run(group, cancel):
+                    if reply.completion:
+                        outcomes[index[id(reply)]] = reply.completion
+                        if on_done:
+                            on_done(index[id(reply)], reply.completion)
+        if any(isinstance(outcome, CinquainError) for outcome in outcomes):
+            raise CallsFailedError(outcomes)
+        return cast(list[Completion], outcomes)
 
     def provenance(self) -> dict[str, Any]:
         """Model, weights' hash where known, number format, device and library versions."""
@@ -128,10 +203,11 @@ class LocalEngine(Engine):
             "model": self.reference,
             "model_sha256": self.source.sha256,
             "revision": self.source.revision,
-            "adapter": self.adapter,
-            "adapter_sha256": self._adapter_sha256,
+            **(self._adapter.provenance() if self._adapter else {"adapter": None, "adapter_sha256": None}),
             "device": self.choice.device,
             "dtype": self.choice.label,
+            "attention": self.choice.attention,
+            "devices": list(self.placement.devices),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         }
@@ -139,69 +215,30 @@ class LocalEngine(Engine):
     def close(self) -> None:
         """Free the model's memory; the engine cannot be used afterwards."""
         with self._lock:
-            self._prefixes.clear()
+            self.adapters.close()
+            self._runner.close()
             self.model = None
+        give_back(self.placement.devices[0])
 
-    def _reply(self, call: Call) -> Reply:
+    def _reply(self, call: Call, adapter: Adapter | None) -> Reply:
         """Turn a call into tokens.
 
         Raises:
             InputError: ``prompt_too_long``.
         """
-        tokens = self.format.tokens(call.messages)
+        call = replace(call, adapter=adapter.key if adapter else None)
+        chat_format = adapter.format if adapter else self._base_format
+        tokens = chat_format.tokens(call.messages)
         room = self.context_length - len(tokens)
         if room < 1:
             raise InputError("prompt_too_long", tokens=len(tokens), limit=self.context_length)
-        shared = []
+        shared: list[int] = []
         if call.shared:
             # A template may refuse a beginning without a question (Qwen3.5's does): that costs speed and nothing else.
             with suppress(InputError):
-                shared = self.format.tokens(call.messages[: call.shared], reply=False)
+                shared = chat_format.tokens(call.messages[: call.shared], reply=False)
         # Only where the template writes the beginning alone as it writes it in the whole conversation.
         common = len(shared) if tokens[: len(shared)] == shared else 0
-        return Reply(call, tokens, common, min(call.options.max_new_tokens or room, room), self.format)
-
-    def _groups(self, replies: list[Reply]) -> list[list[Reply]]:
-        """Replies that run together: same beginning, same sampling, similar length, within the token budget."""
-        from pipelines.engines.sampling import sampling_key
-
-        def key(reply: Reply) -> Any:
-            return (reply.beginning, sampling_key(reply.call.options))
-
-        groups: list[list[Reply]] = []
-        # The longest first: if memory does not suffice, that shows at once and not after an hour.
-        for reply in sorted(replies, key=lambda reply: (key(reply), reply.size), reverse=True):
-            group = groups[-1] if groups else []
-            if group and key(group[0]) == key(reply) and (len(group) + 1) * group[0].size <= self._token_budget:
-                group.append(reply)
-            else:
-                groups.append([reply])
-        return groups
-
-    def _run(self, replies: list[Reply], cancel: threading.Event | None) -> Generator[tuple[Reply, str], None, None]:
-        """Run one batch; yields (reply, new text) as it comes, ``reply.completion`` set with the last of each."""
-        from pipelines.engines.decoding import decode
-        from pipelines.engines.sampling import Sampler
-
-        for reply in replies:  # cancelled, or past their deadline, before they began
-            reply.advance(None, cancel)
-            if reply.completion:
-                yield reply, ""
-        replies = [reply for reply in replies if reply.completion is None]
-        if not replies:
-            return
-        sampler = Sampler.for_calls([reply.call.options for reply in replies], self.format.ending, self.model.device)
-        shared = min(reply.shared for reply in replies)
-        with closing(decode(self.model, [reply.tokens for reply in replies], shared, sampler, self._prefixes)) as steps:
-            pairs = next(steps)
-            while True:
-                tokens = dict(pairs)
-                for row, reply in enumerate(replies):
-                    if reply.completion is None:
-                        text = reply.advance(tokens.get(row), cancel)
-                        if text or reply.completion:
-                            yield reply, text
-                ended = {row for row, reply in enumerate(replies) if reply.completion}
-                if len(ended) == len(replies):
-                    return
-                pairs = steps.send(ended)
+        limit = min(call.options.max_new_tokens or room, room)
+        notes = (*self.notes, *(adapter.notes if adapter else ()))
+        return Reply(call, tokens, common, limit, room, chat_format, notes)

@@ -23,15 +23,19 @@ class OneRowLinear(torch.nn.Linear):
         return torch.nn.functional.linear(input.bfloat16(), self.one_row_weight, self.one_row_bias).float()
 
 
-def use_one_row_copies(model: torch.nn.Module) -> None:
+def use_one_row_copies(model: torch.nn.Module, *, anew: bool = False) -> None:
     """Give every linear layer of a float32 model its bfloat16 copy.
 
     Activations, normalisation, attention and the cache stay float32, so rounding does not build up over layers: only
     the weights lose bits. Costs half of the weights' memory.
+
+    Args:
+        model: The model, or one layer of it.
+        anew: Make those copies again that are there, and no others: the weights have changed.
     """
     copies: dict[int, torch.Tensor] = {}  # tied weights (embedding and output layer) share their copy too
     for module in list(model.modules()):
-        if type(module) is torch.nn.Linear:
+        if type(module) is (OneRowLinear if anew else torch.nn.Linear):
             copy = copies.setdefault(module.weight.data_ptr(), module.weight.detach().bfloat16())
             module.register_buffer("one_row_weight", copy, persistent=False)
             bias = None if module.bias is None else module.bias.detach().bfloat16()

@@ -7,7 +7,8 @@ from typing import Any
 
 from pipelines.engines.base import Call, Completion
 from pipelines.engines.chat import ChatFormat
-from pipelines.generation import FinishReason
+from pipelines.engines.markers import thought_note
+from pipelines.generation import FinishReason, Note
 
 __all__ = ["Reply"]
 
@@ -19,22 +20,37 @@ class Reply:
         call: What it answers.
         tokens: The whole prompt.
         shared: How many leading tokens other prompts may share.
-        limit: Most tokens that it may get.
+        limit: Most tokens of its text; what it thinks before that counts by ``format.thinking_limit``.
+        room: Tokens that the context has left for both.
         format: How this model writes conversations.
+        notes: What a person should know of every such reply.
 
     Attributes:
         completion: The outcome, once it has ended.
     """
 
-    def __init__(self, call: Call, tokens: list[int], shared: int, limit: int, format: ChatFormat) -> None:  # noqa: A002
+    def __init__(
+        self,
+        call: Call,
+        tokens: list[int],
+        shared: int,
+        limit: int,
+        room: int,
+        format: ChatFormat,  # noqa: A002
+        notes: tuple[Note, ...] = (),
+    ) -> None:
         self.call = call
         self.tokens = tokens
         self.shared = shared
         self.started = time.perf_counter()
         self.completion: Completion | None = None
         self._limit = limit
+        self._room = room
         self._format = format
+        self._notes = notes
         self._count = 0
+        self._thought = 0
+        """Tokens up to the end of the thinking."""
         self._first: float | None = None
 
     @property
@@ -45,16 +61,19 @@ class Reply:
     @property
     def size(self) -> int:
         """Tokens that it may come to hold."""
-        return len(self.tokens) + self._limit
+        return len(self.tokens) + min(self._limit + self._format.thinking_tokens, self._room)
 
     @cached_property
     def _text(self) -> Any:
         from pipelines.engines.assembly import TextAssembler
 
-        return TextAssembler(self._format.tokenizer, self.call.options.stop)
+        stop = (*self.call.options.stop, *self._format.stop)
+        return TextAssembler(self._format.tokenizer, stop, self._format.markers)
 
     def advance(self, token: int | None, cancel: threading.Event | None) -> str:
         """Take the next token (None while prompts are read); returns new text and ends where a limit is reached."""
+        if self.completion is not None:
+            return ""
         elapsed = time.perf_counter() - self.started
         deadline = self.call.options.deadline_s
         reason: FinishReason | None = None
@@ -65,10 +84,14 @@ class Reply:
             if token in self._format.ending:
                 reason = "stop"
             else:
+                before = self._text.splitter.stage
                 text = self._text.push(token)
+                after = self._text.splitter.stage
+                if before != "answer" and "thinking" in (before, after):
+                    self._thought = self._count - (after == "answer")
                 if self._text.stopped:
                     reason = "stop"
-                elif self._count >= self._limit:
+                elif self._full():
                     reason = "length"
         if reason is None and cancel is not None and cancel.is_set():
             reason = "cancelled"
@@ -76,5 +99,24 @@ class Reply:
             reason = "deadline"
         if reason is not None:
             text += self._text.finish()
-            self.completion = Completion(self._text.text, len(self.tokens), self._count, reason, self._first, elapsed)
+            note = thought_note(self._text.splitter, self._thought, reason)
+            self.completion = Completion(
+                self._text.text,
+                len(self.tokens),
+                self._count,
+                reason,
+                self._first,
+                elapsed,
+                (*self._notes, *((note,) if note else ())),
+            )
         return text
+
+    def _full(self) -> bool:
+        """Whether a limit of tokens is reached."""
+        if self._count >= self._room:
+            return True
+        stage = self._text.splitter.stage
+        if stage == "thinking":
+            # Who allows a longer reply than that allows a longer thinking, too: it is the one number that they can set.
+            return self._thought >= max(self._format.thinking_limit, self._limit)
+        return stage != "undecided" and self._count - self._thought >= self._limit

@@ -6,7 +6,15 @@ from typing import Any
 
 from pipelines.errors import InputError
 
-__all__ = ["PICKLE_SUFFIXES", "check_adapter", "check_folder"]
+__all__ = [
+    "PICKLE_SUFFIXES",
+    "WEIGHT_INDEX",
+    "check_adapter",
+    "check_config",
+    "check_folder",
+    "has_tokenizer",
+    "weight_files",
+]
 
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
@@ -20,7 +28,7 @@ _TOKENIZERS = [
     {"vocab.txt"},
     {"vocab.json", "source.spm", "target.spm"},
 ]
-_INDEX = "model.safetensors.index.json"
+WEIGHT_INDEX = "model.safetensors.index.json"
 
 
 def check_folder(folder: Path, reference: str) -> None:
@@ -38,9 +46,13 @@ def check_folder(folder: Path, reference: str) -> None:
         if ggufs := sorted(name for name in names if name.lower().endswith(".gguf")):
             raise InputError("model_folder_gguf", path=str(folder), file=str(folder / ggufs[0]))
         missing.append("config.json")
-    elif "model_type" not in _read_json(folder / "config.json"):
-        raise InputError("model_bad_file", path=str(folder / "config.json"), problem="it names no model_type")
-    if not any(files <= names for files in _TOKENIZERS):
+    else:
+        config = _read_json(folder / "config.json")
+        if "model_type" not in config:
+            raise InputError("model_bad_file", path=str(folder / "config.json"), problem="it names no model_type")
+        if "auto_map" in config:  # asked only here, because what transformers knows takes seconds to import
+            check_config(config, reference)
+    if not has_tokenizer(names):
         missing.append("tokenizer.json")
     weights = _weights(folder, names)
     pickles = sorted(name for name in names if Path(name).suffix.lower() in PICKLE_SUFFIXES)
@@ -51,6 +63,35 @@ def check_folder(folder: Path, reference: str) -> None:
         raise InputError("model_missing_files", reference=reference, path=str(folder), files=missing)
     for name in weights:
         _check_safetensors(folder / name)
+
+
+def has_tokenizer(names: set[str]) -> bool:
+    """Whether these files are enough for one of transformers' tokenizers."""
+    return any(files <= names for files in _TOKENIZERS)
+
+
+def check_config(config: dict[str, Any], reference: str) -> None:
+    """Check that the installed transformers has the architecture, so that no code of the model's own is needed.
+
+    Raises:
+        InputError: ``model_bad_config``, ``model_remote_code``, ``model_architecture_unknown``, or
+            ``model_not_generative`` for one that makes no text (BERT is known, but answers nothing).
+    """
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    kind = config.get("model_type")
+    if not isinstance(kind, str):
+        raise InputError("model_bad_config", model=reference)
+    if kind not in transformers.CONFIG_MAPPING:
+        code = "model_remote_code" if "auto_map" in config else "model_architecture_unknown"
+        raise InputError(code, model=reference, architecture=kind, version=transformers.__version__)
+    makers = (
+        modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    )
+    if not any(kind in names for names in makers):
+        raise InputError("model_not_generative", model=reference, architecture=kind)
 
 
 def check_adapter(folder: Path) -> None:
@@ -71,18 +112,27 @@ def check_adapter(folder: Path) -> None:
     _check_safetensors(folder / "adapter_model.safetensors")
 
 
+def weight_files(folder: Path) -> list[str]:
+    """File names of a model's weights, in order.
+
+    Raises:
+        InputError: ``model_bad_file`` for an index that names no shards, or files elsewhere.
+    """
+    return _weights(folder, {path.name for path in folder.iterdir()})
+
+
 def _weights(folder: Path, names: set[str]) -> list[str]:
     """File names of the weights: one file, or every shard that the index names."""
-    if "model.safetensors" in names or _INDEX not in names:
+    if "model.safetensors" in names or WEIGHT_INDEX not in names:
         return ["model.safetensors"]
-    shards = _read_json(folder / _INDEX).get("weight_map")
+    shards = _read_json(folder / WEIGHT_INDEX).get("weight_map")
     if not isinstance(shards, dict) or not shards:
-        raise InputError("model_bad_file", path=str(folder / _INDEX), problem="it has no weight_map")
+        raise InputError("model_bad_file", path=str(folder / WEIGHT_INDEX), problem="it has no weight_map")
     listed = sorted({str(name) for name in shards.values()})
     for name in listed:
         # transformers joins these names to the folder: a hostile index could point anywhere.
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise InputError("model_bad_file", path=str(folder / _INDEX), problem=f"it names {name!r} as a shard")
+            raise InputError("model_bad_file", path=str(folder / WEIGHT_INDEX), problem=f"it names {name!r} as a shard")
     return listed
 
 

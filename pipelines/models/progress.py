@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pipelines.errors import CinquainError
 from pipelines.generation import Note
 from pipelines.wording import sentence
 
@@ -24,8 +25,12 @@ class Progress:
 
     def say(self, code: str, **parameters: Any) -> None:
         """Show one line."""
+        self.tell(Note(code, parameters))
+
+    def tell(self, item: Note | CinquainError) -> None:
+        """Show the sentence of a note, or of a failure that does not end the run."""
         if not self._quiet:
-            self._console().print(self._sentence(code, parameters))
+            self._console().print(sentence(item, self._language))
 
     @contextmanager
     def step(self, code: str, total: int | None = None, **parameters: Any) -> Iterator[Callable[[int], None]]:

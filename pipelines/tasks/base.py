@@ -87,10 +87,18 @@ class Run:
         Raises:
             InputError: The model cannot do what the request asks.
         """
-        return self.engine.room(Call(messages, self.options, self.task, request))
+        return self.engine.room(Call(messages, self.options, self.task, request, adapter=self.engine.adapter))
 
-    def call(self, messages: list[Message], request: TaskRequest | None = None, **options: Any) -> Call:
+    def call(
+        self, messages: list[Message], request: TaskRequest | None = None, *, goes_on: bool = False, **options: Any
+    ) -> Call:
         """A call with this run's options, ``options`` on top, and a reply that fits into the context.
+
+        Args:
+            messages: The conversation.
+            request: The request for just this call.
+            goes_on: Whether the conversation is likely to go on after the reply.
+            options: Generation options for this call alone.
 
         Raises:
             InputError: ``prompt_too_long``, or the model cannot do what the request asks.
@@ -101,7 +109,9 @@ class Run:
         if not room.fits(min(wanted, SMALLEST_REPLY)):
             raise self.too_long(room)
         fitted = merged.model_copy(update={"max_new_tokens": min(wanted, room.reply)})
-        return Call(messages, fitted, self.task, request, shared=len(messages) - 1)
+        # Other conversations have nothing in common with this one but the system message.
+        shared = int(messages[0]["role"] == "system") if goes_on else len(messages) - 1
+        return Call(messages, fitted, self.task, request, shared, goes_on, self.engine.adapter)
 
     def too_long(self, room: Room, needed: int = 0) -> InputError:
         """The error for a prompt that leaves this room where ``needed`` tokens of text have to fit in."""

@@ -75,13 +75,17 @@ class Dialogue(Task[DialogueRequest]):
         return {"messages": [{"role": "user", "content": text}]}
 
     def messages(self, request: DialogueRequest, prompt: Prompt) -> list[Message]:
-        """System message, then the turns as they are."""
+        """System message, examples for a base model, then the turns as they are."""
         first = request.messages[0]
         if request.system or first.role == "system":
             system = request.system or first.content
         else:
             system = prompt.render("system", {"persona": request.persona or ""})
         turns: list[Message] = [{"role": "system", "content": system}] if system else []
+        if not (request.system or request.persona or first.role == "system"):
+            for example in prompt.examples.get("any", []):  # earlier turns: a base model goes on as they did
+                turns.append({"role": "user", "content": example.fields["message"]})
+                turns.append({"role": "assistant", "content": example.reply})
         return turns + [{"role": turn.role, "content": turn.content} for turn in request.turns]
 
     def parse(self, reply: str, request: DialogueRequest, *, complete: bool = True) -> str:
@@ -91,7 +95,7 @@ class Dialogue(Task[DialogueRequest]):
     def steps(self, request: DialogueRequest, run: Run) -> Steps:
         """One call with as much of the conversation as fits."""
         windowed = self._window(request, run)
-        call = run.call(self.messages(windowed, run.prompt), windowed)
+        call = run.call(self.messages(windowed, run.prompt), windowed, goes_on=True)
         # What the whole conversation mentions is no leak, also where the window lost it.
         markers = _markers(request)
         stopped = False

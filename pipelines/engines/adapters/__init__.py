@@ -1,0 +1,1 @@
+"""Adapters in memory beside one base model, chosen for each request."""

@@ -1,0 +1,1 @@
+"""Models on a server: any that speaks the protocol of OpenAI."""
