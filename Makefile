@@ -12,7 +12,7 @@ install := PYTHONWARNINGS=ignore $(python) -m pip install $(if $(MAKE_TERMOUT),,
   --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format lock bench model clean
+.PHONY: help demo test test-all lint format lock bench bench-gpu model clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -38,6 +38,9 @@ format: $(VENV)/installed-test  ## let ruff repair what it can
 bench: $(VENV)/installed-bench model  ## measure speed on this machine: a table and one line of JSON
 	$(python) bench/speed.py
 
+bench-gpu: $(VENV)/installed-bench  ## the same table on CUDA, with a model of 1.2 billion parameters built from its config
+	$(python) bench/speed.py --only generation --device cuda --build .bench-model
+
 # pytest itself touches no network: what the tests need is fetched before it starts.
 model: $(VENV)/installed
 	$(VENV)/bin/cinquain models pull smollm2-135m
@@ -62,7 +65,7 @@ lock:  ## renew constraints.txt from pyproject.toml
 	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	$(PYTHON) -m venv "$$folder/venv"; \
 	"$$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24.1'; \
-	"$$folder/venv/bin/python" -m pip install 'torch==2.13.0' -e '.[test,bench]'; \
+	"$$folder/venv/bin/python" -m pip install 'torch==2.13.0' -e '.[test,bench,gpu]'; \
 	{ sed -n '/^#/p' constraints.txt; \
 	  "$$folder/venv/bin/python" -m pip freeze --all --exclude-editable --exclude cinquain \
 	    | sed -E 's/\+(cpu|cu[0-9]+)$$//' | LC_ALL=C sort -f; \
