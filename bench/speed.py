@@ -53,17 +53,20 @@ def page_ready_seconds() -> float:
         server.wait()
 
 
-def generation(model: str, device: str, rounds: int) -> dict[str, Any]:
+def generation(model: str, device: str, rounds: int, only: str) -> dict[str, Any]:
     """The table of tokens per second, and the time to a chat's first tokens."""
     from generation import compare, first_tokens, load
 
     translate = load(model, device=device)
-    figures = compare(translate, rounds)
-    print(f"{'':36}{'ours':>10}{'plain':>10}{'ratio':>8}")
-    for name, row in figures.items():
-        print(f"{name:36}{row['ours']:10.1f}{row['plain']:10.1f}{row['ratio']:8.2f}   tokens/s")
-    chat = first_tokens(translate, rounds)
-    print(f"{'first token, turn 1 and turn 8':36}{chat['first']:10.3f}{chat['last']:10.3f}{chat['ratio']:8.2f}   s")
+    figures, chat = {}, None
+    print(f"{'':36}{'ours':>10}{'plain':>10}{'ratio':>8}", flush=True)
+    for name, row in compare(translate, rounds, only):
+        figures[name] = row
+        numbers = f"{row['ours']:10.1f}{row['plain']:10.1f}{row['ratio']:8.2f}"
+        print(f"{name:36}{numbers}   tokens/s", flush=True)
+    if only in (line := "first token, turn 1 and turn 8"):
+        chat = first_tokens(translate, rounds)
+        print(f"{line:36}{chat['first']:10.3f}{chat['last']:10.3f}{chat['ratio']:8.2f}   s", flush=True)
     return {"model": model, "engine": translate.engine.provenance(), "tokens_per_s": figures, "first_token_s": chat}
 
 
@@ -89,6 +92,7 @@ def main() -> None:
     parser.add_argument("--model", default=MODEL, help="a model reference; a causal chat model")
     parser.add_argument("--build", metavar="FOLDER", help="build a model of 1.2 billion random parameters there first")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--workload", default="", help="only lines whose name holds this")
     parser.add_argument("--only", choices=["generation", "start"], help="measure one part")
     arguments = parser.parse_args()
     result: dict[str, Any] = {"schema_version": 2, "load_before": os.getloadavg()[0]}
@@ -100,7 +104,7 @@ def main() -> None:
         result["help_cpu_s"] = help_cpu_seconds(arguments.rounds)
         result["page_ready_s"] = page_ready_seconds()
     if arguments.only != "start":
-        result["generation"] = generation(arguments.model, arguments.device, arguments.rounds)
+        result["generation"] = generation(arguments.model, arguments.device, arguments.rounds, arguments.workload)
     for name, unit in (("help_cpu_s", "s of CPU"), ("page_ready_s", "s")):
         if name in result:
             print(f"{name:36}{result[name]:10.2f}   {unit}")
