@@ -1,42 +1,20 @@
 """The remote engine and a server that answers: replies, what is sent, what is refused, what it costs."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from pipelines import Generation, pipeline
-from pipelines.engines import Call, Completion
+from pipelines import pipeline
+from pipelines.engines import Completion
 from pipelines.engines.remote.engine import RemoteEngine
-from pipelines.generation import GenerationOptions
 from tests.doubles.faulty_server import FaultyServer, Handler, faulty_server, refuses, reply, status
-
-OPTIONS = GenerationOptions(max_new_tokens=50, temperature=0.7, top_p=0.9, seed=3)
+from tests.doubles.remote_calls import ask, call, codes, engine
 
 
 @pytest.fixture
 def server() -> Iterator[FaultyServer]:
     with faulty_server() as running:
         yield running
-
-
-def engine(server: FaultyServer, **options: Any) -> RemoteEngine:
-    return RemoteEngine(server.reference, **{"context_length": 4096, **options})
-
-
-def call(text: str = "Hello?", **options: Any) -> Call:
-    return Call([{"role": "user", "content": text}], OPTIONS.model_copy(update=options), "dialogue")
-
-
-def ask(remote: RemoteEngine, question: Call | None = None) -> Completion:
-    *pieces, completion = remote.stream(question or call())
-    assert isinstance(completion, Completion)
-    assert "".join(map(str, pieces)) == completion.text
-    return completion
-
-
-def codes(completion: Completion | Generation) -> list[str]:
-    return [note.code for note in completion.notes]
 
 
 def test_a_reply_comes_piece_by_piece_and_is_counted_by_the_server(server: FaultyServer) -> None:

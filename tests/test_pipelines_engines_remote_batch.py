@@ -8,14 +8,11 @@ import psutil
 import pytest
 
 from pipelines import CinquainError, Generation, pipeline
-from pipelines.engines import Call, Completion
+from pipelines.engines import Completion
 from pipelines.engines.base import CallsFailedError
-from pipelines.engines.remote.engine import RemoteEngine
 from pipelines.errors import UnavailableError
-from pipelines.generation import GenerationOptions
 from tests.doubles.faulty_server import FaultyServer, Handler, echo, faulty_server, refuses, silence
-
-OPTIONS = GenerationOptions(max_new_tokens=50, temperature=0.7, top_p=0.9, seed=3)
+from tests.doubles.remote_calls import ask, call, codes, engine
 
 
 @pytest.fixture
@@ -35,25 +32,6 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr("pipelines.engines.remote.exchange.pause", pause)
     return seconds
-
-
-def engine(server: FaultyServer, **options: Any) -> RemoteEngine:
-    return RemoteEngine(server.reference, **{"context_length": 4096, **options})
-
-
-def call(text: str = "Hello?", **options: Any) -> Call:
-    return Call([{"role": "user", "content": text}], OPTIONS.model_copy(update=options), "dialogue")
-
-
-def ask(remote: RemoteEngine, question: Call | None = None) -> Completion:
-    *pieces, completion = remote.stream(question or call())
-    assert isinstance(completion, Completion)
-    assert "".join(map(str, pieces)) == completion.text
-    return completion
-
-
-def codes(completion: Completion | Generation) -> list[str]:
-    return [note.code for note in completion.notes]
 
 
 def test_a_batch_keeps_its_order_and_its_bound(server: FaultyServer) -> None:

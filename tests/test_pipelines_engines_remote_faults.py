@@ -7,40 +7,18 @@ from typing import Any
 import pytest
 
 from pipelines import CinquainError, InputError
-from pipelines.engines import Call, Completion
 from pipelines.engines.base import CallsFailedError
 from pipelines.engines.remote.engine import RemoteEngine
 from pipelines.engines.remote.transport import readable
 from pipelines.errors import UnavailableError
-from pipelines.generation import GenerationOptions
 from tests.doubles.faulty_server import Answer, FaultyServer, Handler, faulty_server, refuses, reply, silence, status
-
-QUESTION = Call([{"role": "user", "content": "Hello?"}], GenerationOptions(max_new_tokens=50, temperature=0.0))
+from tests.doubles.remote_calls import QUESTION, ask_question, engine, failure
 
 
 @pytest.fixture
 def server() -> Iterator[FaultyServer]:
     with faulty_server() as running:
         yield running
-
-
-def engine(server: FaultyServer, **options: Any) -> RemoteEngine:
-    return RemoteEngine(server.reference, **{"context_length": 4096, **options})
-
-
-def ask(remote: RemoteEngine) -> Completion:
-    *_, completion = remote.stream(QUESTION)
-    assert isinstance(completion, Completion)
-    return completion
-
-
-def failure(remote: RemoteEngine) -> CinquainError:
-    with pytest.raises(CinquainError) as raised:
-        ask(remote)
-    sentence = str(raised.value)
-    assert sentence.endswith(".")
-    assert "\n" not in sentence
-    return raised.value
 
 
 REFUSALS = [
@@ -77,7 +55,7 @@ def test_refusals(server: FaultyServer, answer: Answer, code: str, kind: type, p
 def test_one_forbidden_text_does_not_stop_the_others(server: FaultyServer) -> None:
     server.answers = [reply("Hello."), refuses(403, "your input was flagged")]
     remote = engine(server)
-    ask(remote)
+    ask_question(remote)
     assert type(failure(remote)) is CinquainError
 
 

@@ -6,33 +6,16 @@ from typing import Any
 import pytest
 
 from pipelines import InputError
-from pipelines.engines import Call, Completion, load_engine
+from pipelines.engines import load_engine
 from pipelines.engines.remote.engine import DEFAULT_CONTEXT_LENGTH, RemoteEngine
-from pipelines.generation import GenerationOptions
 from tests.doubles.faulty_server import FaultyServer, Handler, faulty_server, status
-
-OPTIONS = GenerationOptions(max_new_tokens=50, temperature=0.7, top_p=0.9, seed=3)
+from tests.doubles.remote_calls import ask, engine
 
 
 @pytest.fixture
 def server() -> Iterator[FaultyServer]:
     with faulty_server() as running:
         yield running
-
-
-def engine(server: FaultyServer, **options: Any) -> RemoteEngine:
-    return RemoteEngine(server.reference, **{"context_length": 4096, **options})
-
-
-def call(text: str = "Hello?", **options: Any) -> Call:
-    return Call([{"role": "user", "content": text}], OPTIONS.model_copy(update=options), "dialogue")
-
-
-def ask(remote: RemoteEngine, question: Call | None = None) -> Completion:
-    *pieces, completion = remote.stream(question or call())
-    assert isinstance(completion, Completion)
-    assert "".join(map(str, pieces)) == completion.text
-    return completion
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,14 @@ from typing import Any
 import pytest
 
 from pipelines import CinquainError, pipeline
-from pipelines.engines import Call, Completion
 from pipelines.engines.remote.address import parse_address
 from pipelines.engines.remote.engine import RemoteEngine
 from pipelines.engines.remote.errors import failure_of, seconds_until
 from pipelines.engines.remote.payload import Known
 from pipelines.engines.remote.transport import http_library, open_client, trusted_certificates
 from pipelines.errors import UnavailableError
-from pipelines.generation import GenerationOptions
 from tests.doubles.faulty_server import Answer, FaultyServer, Handler, faulty_server, refuses, reply, status
-
-QUESTION = Call([{"role": "user", "content": "Hello?"}], GenerationOptions(max_new_tokens=50, temperature=0.0))
+from tests.doubles.remote_calls import QUESTION, ask_question, engine, failure
 
 
 @pytest.fixture
@@ -42,25 +39,6 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr("pipelines.engines.remote.exchange.pause", pause)
     return seconds
-
-
-def engine(server: FaultyServer, **options: Any) -> RemoteEngine:
-    return RemoteEngine(server.reference, **{"context_length": 4096, **options})
-
-
-def ask(remote: RemoteEngine) -> Completion:
-    *_, completion = remote.stream(QUESTION)
-    assert isinstance(completion, Completion)
-    return completion
-
-
-def failure(remote: RemoteEngine) -> CinquainError:
-    with pytest.raises(CinquainError) as raised:
-        ask(remote)
-    sentence = str(raised.value)
-    assert sentence.endswith(".")
-    assert "\n" not in sentence
-    return raised.value
 
 
 def garbage(*events: Any) -> Answer:
@@ -102,7 +80,7 @@ def test_what_breaks_before_the_first_token_is_asked_for_again(
     server: FaultyServer, waits: list[float], broken: Answer
 ) -> None:
     server.answers = [broken, broken, reply("Hello.")]
-    completion = ask(engine(server, backoff_s=2.0))
+    completion = ask_question(engine(server, backoff_s=2.0))
     assert completion.text == "Hello."
     assert [(note.code, note.parameters["times"]) for note in completion.notes] == [("remote_retried", 3)]
     assert 1 <= waits[0] <= 2 <= waits[1] <= 4
@@ -136,7 +114,7 @@ def test_a_connection_lost_after_the_end_loses_nothing(server: FaultyServer) -> 
         handler.cut()
 
     server.answers = [answer]
-    completion = ask(engine(server))
+    completion = ask_question(engine(server))
     assert completion.text == "All of it."
     assert [note.code for note in completion.notes] == ["remote_usage_estimated"]
 
@@ -153,7 +131,7 @@ def test_it_gives_up(server: FaultyServer, waits: list[float], code: int, kind: 
 
 def test_retry_after_in_seconds_is_kept_to(server: FaultyServer, waits: list[float]) -> None:
     server.answers = [status(429, {"error": "slow"}, Retry_After="7"), reply("Hi.")]
-    assert ask(engine(server, backoff_s=0.01)).text == "Hi."
+    assert ask_question(engine(server, backoff_s=0.01)).text == "Hi."
     assert waits[0] == 7
     assert all(6 < wait <= 7 for wait in waits)
 
@@ -161,7 +139,7 @@ def test_retry_after_in_seconds_is_kept_to(server: FaultyServer, waits: list[flo
 def test_retry_after_as_a_date_is_kept_to(server: FaultyServer, waits: list[float]) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     server.answers = [status(503, "", Retry_After=date), reply("Hi.")]
-    assert ask(engine(server, backoff_s=0.01)).text == "Hi."
+    assert ask_question(engine(server, backoff_s=0.01)).text == "Hi."
     assert 25 < waits[0] <= 30
 
 
@@ -208,7 +186,7 @@ def test_rows_do_not_each_wait_for_a_server_that_is_not_there(monkeypatch: pytes
 def test_a_server_that_is_starting_again_is_waited_for(waits: list[float]) -> None:
     with faulty_server() as server:
         remote = engine(server, retries=3)
-        ask(remote)
+        ask_question(remote)
     assert failure(remote).code == "remote_unreachable"
     assert len(waits) == 3
 
@@ -246,7 +224,7 @@ def test_a_certificate_must_be_trusted(server: FaultyServer, tmp_path: Path, mon
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     trusted_certificates.cache_clear()
     try:
-        assert ask(RemoteEngine(reference)).text == "Hello there."
+        assert ask_question(RemoteEngine(reference)).text == "Hello there."
     finally:
         trusted_certificates.cache_clear()
 

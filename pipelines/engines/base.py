@@ -12,7 +12,7 @@ from pipelines.errors import CinquainError, InputError
 from pipelines.generation import FinishReason, GenerationOptions, Note, Usage
 from pipelines.prompts import Message, Prompt, load_prompt
 
-__all__ = ["Call", "CallsFailedError", "Completion", "Engine", "Message", "Room"]
+__all__ = ["Call", "CallsFailedError", "Completion", "Engine", "Message", "Room", "all_completed"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,18 @@ class CallsFailedError(CinquainError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Survive pickling with all outcomes."""
         return type(self), (self.outcomes,)
+
+
+def all_completed(outcomes: Sequence[Completion | CinquainError]) -> list[Completion]:
+    """The outcomes of a batch as completions, where every call has one.
+
+    Raises:
+        CallsFailedError: Some calls failed.
+    """
+    done = [outcome for outcome in outcomes if isinstance(outcome, Completion)]
+    if len(done) < len(outcomes):
+        raise CallsFailedError(outcomes)
+    return done
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, cast
 
 from pipelines.engines.adapters.adapters import BASE, Adapter, Adapters, check_fingerprint
-from pipelines.engines.base import Call, CallsFailedError, Completion, Engine, Room
+from pipelines.engines.base import Call, Completion, Engine, Room, all_completed
 from pipelines.engines.chat import ChatFormat
 from pipelines.engines.device import choose_device, settled
 from pipelines.engines.free_memory import give_back
@@ -189,9 +189,7 @@ class LocalEngine(Engine):
                         outcomes[index[id(reply)]] = reply.completion
                         if on_done:
                             on_done(index[id(reply)], reply.completion)
-        if any(isinstance(outcome, CinquainError) for outcome in outcomes):
-            raise CallsFailedError(outcomes)
-        return cast(list[Completion], outcomes)
+        return all_completed(outcomes)
 
     def provenance(self) -> dict[str, Any]:
         """Model, weights' hash where known, number format, device and library versions."""

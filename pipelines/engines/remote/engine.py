@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from pipelines.engines.base import Call, CallsFailedError, Completion, Engine, Message
+from pipelines.engines.base import Call, Completion, Engine, Message, all_completed
 from pipelines.engines.remote.address import parse_address
 from pipelines.engines.remote.errors import failure_of
 from pipelines.engines.remote.exchange import Exchange, Limits
@@ -158,9 +158,7 @@ class RemoteEngine(Engine):
             if exchange.completion is None and exchange.error is None:
                 exchange.end("cancelled")
             outcomes.append(exchange.completion or exchange.error)  # type: ignore[arg-type]
-        if any(isinstance(outcome, CinquainError) for outcome in outcomes):
-            raise CallsFailedError(outcomes)
-        return outcomes  # type: ignore[return-value]
+        return all_completed(outcomes)
 
     def request_notes(self, usage: Usage) -> list[Note]:
         """The cost of a request, where prices were given."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.engines.adapters.adapters import BASE, Adapter, Adapters
-from pipelines.engines.base import Call, CallsFailedError, Completion, Engine, Room
+from pipelines.engines.base import Call, Completion, Engine, Room, all_completed
 from pipelines.engines.device import choose_device
 from pipelines.engines.placement import offload_notes, place
 from pipelines.engines.seq2seq.reading import Reader, Written, groups
@@ -225,9 +225,7 @@ class Seq2SeqEngine(Engine):
                     outcomes[places[id(row)]] = row.completion
                     if on_done:
                         on_done(places[id(row)], row.completion)
-        if any(isinstance(outcome, CinquainError) for outcome in outcomes):
-            raise CallsFailedError(outcomes)
-        return cast(list[Completion], outcomes)
+        return all_completed(outcomes)
 
     def provenance(self) -> dict[str, Any]:
         """Model, family, weights' hash where known, number format, device and library versions."""
