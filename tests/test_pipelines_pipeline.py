@@ -32,6 +32,7 @@ class Letters(Task[Request]):
     request_type = Request
     defaults = GenerationOptions(max_new_tokens=64, temperature=0.5, top_p=1.0, repetition_penalty=1.0)
     metrics = ()
+    text_fields = ("text",)
 
     def fields_from_text(self, text):
         return {"text": text}

@@ -127,12 +127,15 @@ class Task(ABC, Generic[RequestT]):
         request_type: The typed fields of a request.
         defaults: Generation options of this task where the person sets none; complete but for seed and deadline.
         metrics: Names of the metrics that judge it (``eval/metrics``).
+        text_fields: Fields of a request that people write freely (texts, turns of a conversation, pairs of terms):
+            what the preparation of data repairs and redacts.
     """
 
     name: ClassVar[str]
     request_type: ClassVar[type[TaskRequest]]
     defaults: ClassVar[GenerationOptions]
     metrics: ClassVar[tuple[str, ...]]
+    text_fields: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def fields_from_text(self, text: str) -> dict[str, Any]:

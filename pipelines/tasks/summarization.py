@@ -65,6 +65,7 @@ class Summarization(Task[SummarizationRequest]):
         max_new_tokens=256, temperature=0.0, top_p=1.0, repetition_penalty=1.1
     )
     metrics: ClassVar[tuple[str, ...]] = ("rouge1", "rouge2", "rougeLsum")
+    text_fields: ClassVar[tuple[str, ...]] = ("text", "focus")
 
     def fields_from_text(self, text: str) -> dict[str, Any]:
         """The text; everything else has a default."""

@@ -90,6 +90,7 @@ class Translation(Task[TranslationRequest]):
         max_new_tokens=1024, temperature=0.0, top_p=1.0, repetition_penalty=1.0
     )
     metrics: ClassVar[tuple[str, ...]] = ("chrf", "bleu", "ter")
+    text_fields: ClassVar[tuple[str, ...]] = ("text", "glossary")
 
     def fields_from_text(self, text: str) -> dict[str, Any]:
         """The text; the target language has to be named beside it."""
