@@ -1,5 +1,6 @@
 """The texts that the speed benchmarks run on."""
 
+import math
 import random
 
 STORY = "Tell me a long story about a cat who lives in a lighthouse and reads to the sailors."
@@ -48,7 +49,11 @@ COPY = f"Repeat the following text word for word, and nothing else:\n\n{PASSAGE}
 
 
 def mixed_questions(count: int = 64) -> list[str]:
-    """Questions of 20 to 400 words in no order of length."""
+    """Questions of about 40 to 530 tokens in no order, most of them short and a few long, as people's are.
+
+    Their lengths are even on a logarithmic scale.
+    """
     order = random.Random(0)
     words = PASSAGE.split() * 8
-    return [f"What is text {number} about? {' '.join(words[: order.randint(12, 390)])}" for number in range(count)]
+    lengths = [round(math.exp(order.uniform(math.log(4), math.log(345)))) for _ in range(count)]
+    return [f"What is text {number} about? {' '.join(words[:length])}" for number, length in enumerate(lengths)]

@@ -12,7 +12,7 @@ from pipelines import Pipeline, pipeline
 from pipelines.engines.base import Call
 from pipelines.engines.cache import PrefixCache, new_cache
 from pipelines.engines.conversations import Conversation, Conversations
-from pipelines.engines.decoding import shares_beginnings
+from pipelines.engines.prefill import shares_beginnings
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.lookup import LONGEST, Lookup
 from pipelines.engines.sampling import Sampler

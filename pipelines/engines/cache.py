@@ -12,7 +12,16 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-__all__ = ["GrowingCache", "GrowingLayer", "PrefixCache", "expanded", "holds_rows", "is_growing", "new_cache"]
+__all__ = [
+    "GrowingCache",
+    "GrowingLayer",
+    "PrefixCache",
+    "expanded",
+    "holds_rows",
+    "is_growing",
+    "new_cache",
+    "side_by_side",
+]
 
 _SPARE = 64
 """Tokens of room that a new layer has beyond its first states."""
@@ -93,6 +102,22 @@ class GrowingCache(DynamicCache):
         """Bytes that are held, spare room included."""
         return sum(layer.nbytes for layer in self.layers if isinstance(layer, GrowingLayer))
 
+    def place(self, part: "GrowingCache", rows: list[int], shared: int, longest: int) -> None:
+        """Take in rows that were read apart; only where ``is_growing``.
+
+        Args:
+            part: A cache of those rows: the shared beginning, then their own parts, all ending in its last column.
+            rows: Their places here.
+            shared: Tokens of the shared beginning.
+            longest: Tokens of the longest own part; they end in the last column here.
+        """
+        for layer, source in zip(self.layers, part.layers, strict=True):
+            assert isinstance(layer, GrowingLayer)
+            assert isinstance(source, GrowingLayer)
+            for ours, theirs in ((layer.keys, source.keys), (layer.values, source.values)):
+                ours[rows, :, :shared] = theirs[..., :shared, :]
+                ours[rows, :, ours.shape[-2] - longest :] = theirs[..., shared:, :]
+
     def keep_first(self, tokens: int) -> None:
         """Forget what comes after this many tokens; only where ``is_growing``."""
         for layer in self.layers:
@@ -168,6 +193,24 @@ def expanded(prefix: GrowingCache, rows: int, room: int, config: Any) -> Growing
         keys = source.keys.expand(rows, -1, -1, -1)
         values = source.values.expand(rows, -1, -1, -1)
         layer.start(keys, values, keys.shape[-2] + room + _SPARE)
+        layer.update(keys, values)
+    return cache
+
+
+def side_by_side(like: GrowingCache, rows: int, tokens: int, config: Any) -> GrowingCache:
+    """A cache for rows that are read apart, with layers like these, all growing; blank until ``place`` fills it.
+
+    Blank is zero: what is masked has no weight, but no weight times what was in memory before may be no number.
+    """
+    cache = new_cache(config)
+    for layer, source in zip(cache.layers, like.layers, strict=True):
+        assert isinstance(layer, GrowingLayer)
+        assert isinstance(source, GrowingLayer)
+        keys, values = (
+            states.new_zeros(1).expand(rows, states.shape[1], tokens, states.shape[3])
+            for states in (source.keys, source.values)
+        )
+        layer.start(keys, values, tokens + _SPARE)
         layer.update(keys, values)
     return cache
 

@@ -13,7 +13,7 @@ from pipelines.engines.reply import Reply
 from pipelines.engines.waiting import turn
 
 if TYPE_CHECKING:
-    from pipelines.engines.decoding import Passes
+    from pipelines.engines.prefill import Passes
 
 __all__ = ["Runner"]
 
@@ -150,8 +150,9 @@ class Runner:
     def _passes(self, replies: list[Reply], on_kept: Callable[[list[int]], None]) -> "Passes":
         """The token loop for one batch; ``on_kept`` hears which rows stay in it."""
         from pipelines.engines.cache import new_cache
-        from pipelines.engines.decoding import decode, shares_beginnings
+        from pipelines.engines.decoding import decode
         from pipelines.engines.lookup import Lookup
+        from pipelines.engines.prefill import shares_beginnings
         from pipelines.engines.sampling import Sampler
         from pipelines.engines.single import decode_one
 
@@ -176,5 +177,6 @@ class Runner:
             sampler,
             self.prefixes,
             adapter=calls[0].adapter,
+            mixed=len({call.adapter for call in calls}) > 1,
             on_kept=on_kept,
         )

@@ -6,8 +6,8 @@ import torch
 
 from pipelines.engines.cache import PrefixCache, expanded, new_cache
 from pipelines.engines.conversations import Conversation, Conversations
-from pipelines.engines.decoding import PREFILL_CHUNK, SMALLEST_PREFIX, Passes, beginning, read
 from pipelines.engines.lookup import Lookup
+from pipelines.engines.prefill import PREFILL_CHUNK, SMALLEST_PREFIX, Passes, beginning, read
 from pipelines.engines.sampling import Sampler
 
 __all__ = ["decode_one"]
@@ -27,7 +27,7 @@ def decode_one(
 ) -> Passes:
     """Generate for one prompt, on a model whose cache ``shares_beginnings``.
 
-    The same contract as ``decodings.decode``, except that a pass may bring several tokens.
+    The same contract as ``decoding.decode``, except that a pass may bring several tokens.
 
     Args:
         model: A causal language model of transformers.

@@ -153,7 +153,7 @@ def _eager(shape: ModelShape, choice: "DeviceChoice") -> bool:
 def _room(tokens: int, rows: int) -> int:
     """Tokens that a growing layer has room for when it holds this many: it begins with a chunk and doubles."""
     from pipelines.engines.cache import _SPARE
-    from pipelines.engines.decoding import PREFILL_CHUNK
+    from pipelines.engines.prefill import PREFILL_CHUNK
 
     chunk = max(1, PREFILL_CHUNK // rows)
     held = min(chunk, tokens)
@@ -165,7 +165,7 @@ def _room(tokens: int, rows: int) -> int:
 
 
 def _workspace(shape: ModelShape, size: int, tokens: int, rows: int, *, eager: bool) -> int:
-    from pipelines.engines.decoding import PREFILL_CHUNK
+    from pipelines.engines.prefill import PREFILL_CHUNK
 
     width = min(max(1, PREFILL_CHUNK // rows), tokens)
     read = rows * width
