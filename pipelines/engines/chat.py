@@ -104,14 +104,25 @@ class ChatFormat:
         Raises:
             InputError: ``model_chat_template`` where the template refuses this conversation.
         """
+        tokens: list[int] = self._conversation(messages, reply, tokenize=True, return_dict=False)
+        return tokens
+
+    def text(self, messages: Sequence[Message], *, reply: bool = True) -> str:
+        """A conversation as the template writes it, before it is tokens.
+
+        Raises:
+            InputError: ``model_chat_template`` where the template refuses this conversation.
+        """
+        return str(self._conversation(messages, reply, tokenize=False))
+
+    def _conversation(self, messages: Sequence[Message], reply: bool, **options: Any) -> Any:
         from jinja2 import TemplateError
 
         written = list(messages) if self._takes_system else _without_system(list(messages))
         try:
-            tokens: list[int] = self._applied(written, reply, tokenize=True, return_dict=False)
+            return self._applied(written, reply, **options)
         except TemplateError as error:  # "Conversation roles must alternate", for one
             raise InputError("model_chat_template", model=self._reference, reason=str(error).rstrip(".")) from error
-        return tokens
 
     def _applied(self, messages: Sequence[Message], reply: bool, **options: Any) -> Any:
         return self.tokenizer.apply_chat_template(

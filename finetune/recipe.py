@@ -1,0 +1,126 @@
+"""A recipe: what to teach which model, as a YAML file that says only what differs from the defaults here."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from finetune.data.config import DataConfig
+from pipelines.errors import InputError
+from pipelines.requests import validate
+
+__all__ = ["AdapterConfig", "CompareConfig", "Recipe", "TrainingConfig", "load_recipe"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AdapterConfig(_Strict):
+    """The adapter that is trained."""
+
+    kind: Literal["lora", "rslora", "dora"] = "lora"
+    """LoRA (arXiv:2106.09685); rank-stabilised, for ranks over 32 (arXiv:2312.03732); DoRA, slower (2402.09353)."""
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """The update is scaled by alpha / rank (rslora: by alpha / sqrt(rank))."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    targets: Literal["all-linear"] | list[str] = "all-linear"
+    """Every linear layer but the output one, or names of modules. All of them learn more than attention alone at the
+    same number of weights (arXiv:2305.14314, section 4)."""
+    quantization: Literal["8bit", "4bit"] | None = None
+    """Of the base while training (QLoRA); NVIDIA GPUs only."""
+
+
+class TrainingConfig(_Strict):
+    """How it is trained."""
+
+    epochs: Annotated[float, Field(gt=0)] = 1.0
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    """Instead of epochs."""
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    """Rows of one optimizer step, all processes together."""
+    pass_tokens: Annotated[int, Field(ge=16)] | None = None
+    """Most padded tokens of one forward pass; changes memory and time and not the result. None takes what suits the
+    device."""
+    packed: bool = False
+    """Lay the rows of a pass end to end instead of padding them."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """For adapters of small models. Models of a billion weights and more want 1e-4 to 2e-4."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.03
+    """Share of the steps in which the learning rate rises from 0."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    seed: int = 0
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """bfloat16 where the processor has instructions for it, else float32."""
+    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Computes activations twice instead of keeping them; ``auto`` does where memory does not suffice without."""
+    evaluate: Annotated[int, Field(ge=0)] = 0
+    """Steps between two evaluations and checkpoints; 0 takes a twentieth of the run."""
+    patience: Annotated[int, Field(ge=0)] = 5
+    """Stop after this many evaluations without a better one; 0 never stops early."""
+    validation_rows: Annotated[int, Field(ge=1)] = 400
+    """Most validation rows of an evaluation while training."""
+    trackers: list[Literal["trackio", "tensorboard", "wandb"]] = Field(default_factory=list)
+
+
+class CompareConfig(_Strict):
+    """How base and adapter are compared on held-out rows after training."""
+
+    rows: Annotated[int, Field(ge=0)] = 200
+    """Rows of the test part, or of the validation part where there is none; 0 compares nothing."""
+    max_new_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Of each reply; the task's default where None."""
+    canaries: Annotated[int, Field(ge=0)] = 0
+    """Random secrets that are planted into the training rows, to measure how well they are remembered."""
+
+
+class Recipe(_Strict):
+    """Rows, a base model, and what to make of them."""
+
+    task: str
+    model: str = "smollm2-135m"
+    output: str
+    """Folder of the adapter."""
+    data: DataConfig
+    """What the rows are; ``task`` and ``model`` are the recipe's."""
+    adapter: AdapterConfig = AdapterConfig()
+    training: TrainingConfig = TrainingConfig()
+    compare: CompareConfig = CompareConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _same_task_and_model(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("data"), dict):
+            shared = {name: values[name] for name in ("task", "model") if name in values}
+            values = {**values, "data": {**shared, **values["data"]}}
+        return values
+
+
+def load_recipe(path: Path, changes: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: YAML file.
+        changes: Values that replace the file's: dotted name → value (``training.epochs``).
+
+    Raises:
+        InputError: The file cannot be read, is no recipe, or has a key that does not exist, with the nearest names.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError("recipe_unreadable", path=str(path), problem=str(error)) from error
+    if not isinstance(data, dict):
+        raise InputError("recipe_unreadable", path=str(path), problem="it holds no keys")
+    for name, value in (changes or {}).items():
+        place = data
+        *parents, last = name.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return validate(Recipe, data, "finetune")

@@ -1,0 +1,1 @@
+"""Training an adapter on rendered rows: examples on disk, exact steps, checkpoints that survive a kill."""
