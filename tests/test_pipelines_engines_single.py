@@ -12,9 +12,9 @@ from pipelines import Pipeline, pipeline
 from pipelines.engines.base import Call
 from pipelines.engines.cache import PrefixCache, new_cache
 from pipelines.engines.conversations import Conversation, Conversations
-from pipelines.engines.prefill import shares_beginnings
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.lookup import LONGEST, Lookup
+from pipelines.engines.prefill import shares_beginnings
 from pipelines.engines.sampling import Sampler
 from pipelines.engines.single import decode_one
 from pipelines.generation import GenerationOptions

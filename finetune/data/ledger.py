@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from finetune.data.row import Outcome, Row
+from finetune.data.row import Outcome
 
 __all__ = ["SCHEMA_VERSION", "STEPS", "Ledger", "SourceEntry", "SplitEntry", "StepEntry", "merged"]
 
@@ -53,7 +53,7 @@ class StepEntry:
     changes: Counter[str] = field(default_factory=Counter)
     left: int = 0
 
-    def count(self, row: Row, outcome: Outcome) -> None:
+    def count(self, outcome: Outcome, *, changed: bool) -> None:
         """Enter what became of one row."""
         self.entered += 1
         self.left += len(outcome.rows)
@@ -62,7 +62,21 @@ class StepEntry:
             self.dropped[outcome.reason] += 1
             return
         self.added += len(outcome.rows) - 1
-        self.changed += outcome.rows != (row,)
+        self.changed += changed
+
+    def pass_on(self) -> None:
+        """Enter a row that leaves as it came."""
+        self.entered += 1
+        self.left += 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data; ``asdict`` would make a counter of pairs of each counter."""
+        return {**vars(self), "dropped": dict(self.dropped), "changes": dict(self.changes)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "StepEntry":
+        """The entry that ``to_json`` gave."""
+        return cls(**{**data, "dropped": Counter(data["dropped"]), "changes": Counter(data["changes"])})
 
     def add(self, other: "StepEntry") -> None:
         """Put the count of other rows to this one."""
@@ -169,15 +183,15 @@ class Ledger:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
-        return asdict(self)
+        steps = {name: step.to_json() for name, step in self.steps.items()}
+        sources = [asdict(source) for source in self.sources]
+        splits = {name: asdict(split) for name, split in self.splits.items()}
+        return {**vars(self), "steps": steps, "sources": sources, "splits": splits}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Ledger":
         """The ledger that ``to_json`` gave."""
-        steps = {
-            name: StepEntry(**{**step, "dropped": Counter(step["dropped"]), "changes": Counter(step["changes"])})
-            for name, step in data["steps"].items()
-        }
+        steps = {name: StepEntry.from_json(step) for name, step in data["steps"].items()}
         sources = [SourceEntry(**source) for source in data["sources"]]
         splits = {name: SplitEntry(**entry) for name, entry in data["splits"].items()}
         return cls(**{**data, "steps": steps, "sources": sources, "splits": splits})

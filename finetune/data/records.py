@@ -69,9 +69,9 @@ def parsed(name: str, line: bytes) -> Record | None:
     except UnicodeDecodeError as error:
         return Record(name, None, "not_unicode", {"byte": error.start})
     except (ValueError, RecursionError) as error:
-        return Record(name, None, "not_json", {"problem": str(error)[:200], "text": text[:200]})
+        return Record(name, None, "not_json", {"problem": str(error)[:200], "text": text.strip()[:200]})
     if not isinstance(data, dict):
-        return Record(name, None, "not_object", {"found": type(data).__name__, "text": text[:200]})
+        return Record(name, None, "not_object", {"found": type(data).__name__, "text": text.strip()[:200]})
     return Record(name, data)
 
 

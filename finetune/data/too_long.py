@@ -19,9 +19,9 @@ def too_long(renderer: Renderer, config: DataConfig) -> Step:
 
     A row that does not fit is dropped as ``too_long`` (details: ``tokens``, ``limit``), whatever the policy: with
     ``error`` the whole preparation fails afterwards. With ``split`` a translation is divided between paragraphs, or
-    sentences, where both sides have as many of them, and a dialogue into windows of whole exchanges; what cannot be divided without
-    making another task of it (a summary, a program, a poem) is dropped as ``not_splittable``. A row that the model
-    cannot read at all is dropped as ``not_renderable``.
+    sentences, where both sides have as many of them, and a dialogue into windows of whole exchanges; what cannot be
+    divided without making another task of it (a summary, a program, a poem) is dropped as ``not_splittable``. A row
+    that the model cannot read at all is dropped as ``not_renderable``.
 
     Args:
         renderer: Of the model that will read the rows.
