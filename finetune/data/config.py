@@ -113,5 +113,5 @@ class DataConfig(_Strict):
     @classmethod
     def _known_task(cls, task: str) -> str:
         if task not in TASKS:
-            raise InputError("task_unknown", task=task, nearest=nearest(task, TASKS))
+            raise InputError("task_unknown", found=task, nearest=nearest(task, TASKS))
         return task
