@@ -15,7 +15,6 @@ from finetune.data.prepare import prepare
 from pipelines.errors import InputError
 from tests.doubles.data_rows import configured, content, counting_model, planted, write_lines
 
-pytest.importorskip("datatrove", reason="needs the extra [scale]: pip install -e .[scale]")
 
 ROOT = Path(__file__).parent.parent
 
