@@ -7,26 +7,28 @@ an address, an answer that repeats a number still learn to do so.
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import count
 from typing import Any
 
 from finetune.data.config import DataConfig
+from finetune.data.phones import WORD, phones
 from finetune.data.row import Outcome, Redaction, Row, Step, change, drop, keep
 
-__all__ = ["find", "personal_data"]
+__all__ = ["KINDS", "find", "personal_data"]
+
+KINDS = ("email", "phone", "card", "iban", "national_id", "name")
 
 _EMAIL = re.compile(
-    r"(?<![\w.%+-])[A-Za-z0-9][\w.%+-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,6}[A-Za-z]{2,24}(?![\w-])"
+    rf"(?<!{WORD})(?<![.%+-])[A-Za-z0-9](?:{WORD}|[.%+-]){{0,63}}@(?:[A-Za-z0-9\u00c0-\u024f]"
+    r"(?:[A-Za-z0-9\u00c0-\u024f-]{0,61}[A-Za-z0-9\u00c0-\u024f])?\.){1,6}[A-Za-z]{2,24}"
+    rf"(?!{WORD}|-|\.[A-Za-z0-9])"
 )
-# A phone number is looked for where there are at least seven digits with no more than two other signs between them.
-_DIGITS = re.compile(r"(?<![\w.,/:#-])\(?\+?\d(?:[ ().\u00a0/-]{0,2}\d){6,17}(?![\w-]|[.,]\d)")
-_DATE = re.compile(r"\d{4}[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4}")
-_THOUSANDS = re.compile(r"\d{1,3}(?:[ .\u00a0]\d{3})+")
-_SEPARATED = re.compile(r"\d[ ().\u00a0/-]+\d")
-_CALL = re.compile(
-    r"(?i)(?:\b(?:phones?|tel|telephone|mobile|cell|call|fax|whatsapp|sms|text me|t[ée]l[ée]phone|portable|appel\w*"
-    r"|telefon\w*|handy|anruf\w*|tel[ée]fono|m[óo]vil|llam\w*)\b|电话|手机|致电|联系|传真)"
+_NO_EMAIL = re.compile(
+    r"git@.*|.*@(?:self|cls|np|numpy|jnp|torch|tf|math)\..*|.*\.(?:png|jpe?g|gif|svg|webp|ico|tgz|whl|js|json)"
 )
-_CARD = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:[ -]?\d){9,15}(?![\w-]|\.\d)")
+"""The account of a repository, the product of two matrices, ``icon@2x.png``, ``package@stable.tgz``."""
+
+_CARD = re.compile(rf"(?<!{WORD})(?<![.-])[2-6]\d{{3}}(?:[ -]?\d){{9,15}}(?!{WORD}|-|\.\d)")
 _ISSUERS = (
     (re.compile("4"), (13, 16, 19)),  # Visa
     (re.compile("5[1-5]|2[2-7]"), (16,)),  # Mastercard
@@ -34,11 +36,13 @@ _ISSUERS = (
     (re.compile("3[068]"), (14,)),  # Diners Club
     (re.compile("6"), (16, 17, 18, 19)),  # Discover, UnionPay, Maestro
 )
-_IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
-_CHINESE_ID = re.compile(r"(?<!\w)[1-9]\d{16}[\dXx](?!\w)")
-_SPANISH_ID = re.compile(r"(?<!\w)\d{8}-?[A-HJ-NP-TV-Z](?!\w)")
-_FRENCH_ID = re.compile(r"(?<!\w)[12] ?\d{2} ?(?:0[1-9]|1[0-2]|[2-9]\d) ?\d[\dAB] ?\d{3} ?\d{3} ?\d{2}(?!\w)")
-_AMERICAN_ID = re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])")
+_IBAN = re.compile(rf"(?<!{WORD})[A-Z]{{2}}\d{{2}}(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,3}})?(?!{WORD})")
+_CHINESE_ID = re.compile(rf"(?<!{WORD})[1-9]\d{{16}}[\dXx](?!{WORD})")
+_SPANISH_ID = re.compile(rf"(?<!{WORD})(?<![.,])(?:\d{{8}}|[XYZ]-?\d{{7}})-?[A-HJ-NP-TV-Z](?!{WORD}|[+-]\d)")
+_FRENCH_ID = re.compile(
+    rf"(?<!{WORD})[12] ?\d{{2}} ?(?:0[1-9]|1[0-2]|[2-9]\d) ?\d[\dAB] ?\d{{3}} ?\d{{3}} ?\d{{2}}(?!{WORD})"
+)
+_AMERICAN_ID = re.compile(rf"(?<!{WORD})(?<!-)\d{{3}}-\d{{2}}-\d{{4}}(?!{WORD}|-)")
 _NAME = re.compile(
     r"(?:\b(?:[Mm]y name is|[Ii](?:'m| am) called|[Cc]all me|[Nn]ice to meet you,?|[Dd]ear|[Hh]i|[Hh]ello|[Hh]ey)"
     r",? |\b(?:I'm|I am|[Tt]his is) (?=[A-Z][a-z]+[.,!?\n]))([A-Z][a-z]{2,15})(?![\w'])"
@@ -51,11 +55,7 @@ _NO_NAMES = frozenset(
     """.split()  # noqa: SIM905 - a list of sixty quoted words is no easier to read
 )
 
-_REGIONS = {
-    **{"en": ("US", "GB"), "fr": ("FR",), "de": ("DE",), "es": ("ES",)},
-    **{"zh": ("CN",), "it": ("IT",), "pt": ("BR", "PT")},
-}
-"""Countries whose way of writing numbers is tried for texts of a language; numbers with + need none."""
+_SEPARATORS = re.compile(r"[\s().\u00a0/-]")
 
 Span = tuple[int, int, str]
 
@@ -76,16 +76,15 @@ def personal_data(config: DataConfig) -> Step:
 
     def step(row: Row) -> Outcome:
         numbers: dict[tuple[str, str], str] = {}
-        counts: dict[str, int] = {}
+        texts = list(row.texts(config.task))  # some come from sets that were redacted before
 
         def rewrite(text: str) -> str:
             parts, last = [], 0
             for start, end, kind in find(text, _languages(row), names=config.names):
                 found = text[start:end]
-                known = kind, re.sub(r"[\s().\u00a0/-]", "", found).casefold()
+                known = kind, (found if kind in ("email", "name") else _SEPARATORS.sub("", found)).casefold()
                 if known not in numbers:
-                    counts[kind] = counts.get(kind, 0) + 1
-                    numbers[known] = f"<{kind.upper()}_{counts[kind]}>"
+                    numbers[known] = _placeholder(kind, [*texts, *numbers.values()])
                     redactions.append(Redaction(kind, found, numbers[known]))
                 parts += [text[last:start], numbers[known]]
                 last = end
@@ -113,7 +112,7 @@ def find(text: str, languages: tuple[str, ...] = ("en",), *, names: bool = False
     """
     spans: list[Span] = []
     if "@" in text:
-        spans += [(*match.span(), "email") for match in _EMAIL.finditer(text)]
+        spans += [(*match.span(), "email") for match in _EMAIL.finditer(text) if not _NO_EMAIL.fullmatch(match[0])]
     if sum(map(str.isdigit, text)) >= 7:
         spans += _numbers(text, languages)
     if names:
@@ -125,37 +124,28 @@ def find(text: str, languages: tuple[str, ...] = ("en",), *, names: bool = False
     return found
 
 
+def _placeholder(kind: str, texts: list[str]) -> str:
+    """The first one of its kind that stands in none of these texts."""
+    every = (f"<{kind.upper()}_{number}>" for number in count(1))
+    return next(name for name in every if not any(name in text for text in texts))
+
+
 def _numbers(text: str, languages: tuple[str, ...]) -> Iterator[Span]:
     for pattern, kind, valid in _checked():
         for match in pattern.finditer(text):
-            if valid(match[0]):
-                yield (*match.span(), kind)
-    for match in _DIGITS.finditer(text):
-        number = match[0]
-        if _DATE.search(number) or _THOUSANDS.fullmatch(number) or not 7 <= sum(map(str.isdigit, number)) <= 15:
-            continue
-        before = text[max(0, match.start() - 30) : match.start()]
-        if _is_phone(number, languages, called=bool(_CALL.search(before))):
-            yield (*match.span(), "phone")
+            if length := _longest_valid(match[0], valid):
+                yield match.start(), match.start() + length, kind
+    for start, end in phones(text, languages):
+        yield start, end, "phone"
 
 
-def _is_phone(number: str, languages: tuple[str, ...], *, called: bool) -> bool:
-    import phonenumbers
-
-    international = number.lstrip("(").startswith("+")
-    # A bare row of digits is more often an order, an id or a size; only a word before it makes it a number to call.
-    if not international and not called and len(_SEPARATED.findall(number)) < 2:
-        return False
-    regions = (
-        [None] if international else [region for tag in languages for region in _REGIONS.get(tag.split("-")[0], ())]
-    )
-    for region in regions:
-        try:
-            if phonenumbers.is_valid_number(phonenumbers.parse(number, region)):
-                return True
-        except phonenumbers.NumberParseException:
-            continue
-    return False
+def _longest_valid(found: str, valid: Callable[[str], bool]) -> int:
+    """Characters of the number: a word or a date behind it may look like its last group, as in "DE89 … 00 BIC"."""
+    for _ in range(3):
+        if found and valid(found):
+            return len(found)
+        found = found.rpartition(" ")[0]
+    return 0
 
 
 @cache
@@ -163,7 +153,7 @@ def _checked() -> tuple[tuple[re.Pattern[str], str, Callable[[str], bool]], ...]
     """Forms with their check digits; the most specific first."""
     from stdnum import iban, luhn
     from stdnum.cn import ric
-    from stdnum.es import dni
+    from stdnum.es import dni, nie
     from stdnum.fr import nir
     from stdnum.us import ssn
 
@@ -179,7 +169,7 @@ def _checked() -> tuple[tuple[re.Pattern[str], str, Callable[[str], bool]], ...]
         (_IBAN, "iban", valid(iban)),
         (_CHINESE_ID, "national_id", valid(ric)),
         (_FRENCH_ID, "national_id", valid(nir)),
-        (_SPANISH_ID, "national_id", valid(dni)),
+        (_SPANISH_ID, "national_id", lambda text: bool((dni if text[0].isdigit() else nie).is_valid(text))),
         (_AMERICAN_ID, "national_id", valid(ssn)),
         (_CARD, "card", card),
     )
