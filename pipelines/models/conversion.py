@@ -11,7 +11,7 @@ from pipelines.errors import InputError
 from pipelines.home import megabytes
 from pipelines.models.source import ModelSource
 
-__all__ = ["check_gguf", "convert_gguf", "quiet_transformers"]
+__all__ = ["check_gguf", "convert_gguf", "quiet_transformers", "save_model"]
 
 _STRING, _ARRAY = 8, 9
 # Bytes of GGUF's numbers: uint8, int8, uint16, int16, uint32, int32, float32, bool, uint64, int64, float64.
@@ -138,10 +138,15 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         tokenizer.model_max_length = config.max_position_embeddings
         for name in ("is_local", "local_files_only"):
             tokenizer.init_kwargs.pop(name, None)
-        _save(model, tokenizer, folder)
+        save_model(model, tokenizer, folder)
 
 
-def _save(model: Any, tokenizer: Any, folder: Path) -> None:
+def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Save a model and its tokenizer.
+
+    Raises:
+        OSError: What the system said of the disk, unwrapped.
+    """
     from safetensors import SafetensorError
 
     try:

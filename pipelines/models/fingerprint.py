@@ -1,7 +1,8 @@
 """What an adapter was trained on and with: the file ``cinquain_adapter.json`` beside ``adapter_config.json``.
 
 Fine-tuning writes it and serving keeps to it: the base model's hash, the whole prompt and the whole chat template. A
-better prompt of tomorrow therefore spoils no adapter of today, and an adapter on another base is an error.
+better prompt of tomorrow therefore spoils no adapter of today, and an adapter on another base is an error. A model that
+an adapter was merged into carries the same account as ``cinquain_merged.json``.
 """
 
 import hashlib
@@ -20,9 +21,19 @@ from pipelines.models.folders import weight_files
 from pipelines.models.source import ModelSource
 from pipelines.prompts import Prompt
 
-__all__ = ["FILE_NAME", "BaseReference", "Fingerprint", "file_sha256", "read", "weights_sha256", "write"]
+__all__ = [
+    "FILE_NAME",
+    "MERGED_FILE_NAME",
+    "BaseReference",
+    "Fingerprint",
+    "file_sha256",
+    "read",
+    "weights_sha256",
+    "write",
+]
 
 FILE_NAME = "cinquain_adapter.json"
+MERGED_FILE_NAME = "cinquain_merged.json"
 SCHEMA_VERSION = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -72,14 +83,37 @@ class Fingerprint(BaseModel):
     data_sha256: Sha256 | None = None
     versions: dict[str, str] = {}
 
+    def stored_prompt(self, name: str, task: str, override: Prompt | None) -> Prompt | None:
+        """The prompt that serves a task; None for another task than the one it was trained for.
 
-def read(folder: Path) -> Fingerprint | None:
-    """The fingerprint of an adapter; None for one that was made elsewhere.
+        Args:
+            name: How the sentence calls the adapter or the model.
+            task: What is asked.
+            override: The prompt that a person asked for, if any.
+
+        Raises:
+            InputError: ``prompt_differs`` where another one was asked for.
+        """
+        if self.task != task:
+            return None
+        if override and override.digest(self.chat_template) != self.prompt.digest(self.chat_template):
+            raise InputError(
+                "prompt_differs",
+                adapter=name,
+                task=task,
+                stored_sha256=self.prompt.digest(self.chat_template),
+                given_sha256=override.digest(self.chat_template),
+            )
+        return self.prompt
+
+
+def read(folder: Path, name: str = FILE_NAME) -> Fingerprint | None:
+    """The fingerprint of an adapter, or of a merged model; None for one that was made elsewhere.
 
     Raises:
         InputError: ``fingerprint_broken``, or ``fingerprint_newer`` for a format that a later version wrote.
     """
-    path = folder / FILE_NAME
+    path = folder / name
     try:
         if not path.is_file():
             return None
@@ -100,13 +134,13 @@ def read(folder: Path) -> Fingerprint | None:
         raise InputError("fingerprint_broken", path=str(path), problem=error.strerror or str(error)) from error
 
 
-def write(folder: Path, fingerprint: Fingerprint) -> Path:
-    """Write a fingerprint into an adapter's folder, whole or not at all; returns the file.
+def write(folder: Path, fingerprint: Fingerprint, name: str = FILE_NAME) -> Path:
+    """Write a fingerprint into the folder of an adapter or a merged model, whole or not at all; returns the file.
 
     Raises:
         CinquainError: The disk is full or refuses.
     """
-    path = folder / FILE_NAME
+    path = folder / name
     write_atomically(path, fingerprint.model_dump_json(indent=2) + "\n")
     return path
 

@@ -58,18 +58,7 @@ class Adapter:
         Raises:
             InputError: ``prompt_differs`` where another one was asked for.
         """
-        if self.fingerprint is None or self.fingerprint.task != task:
-            return None
-        stored, template = self.fingerprint.prompt, self.fingerprint.chat_template
-        if override and override.digest(template) != stored.digest(template):
-            raise InputError(
-                "prompt_differs",
-                adapter=self.name,
-                task=task,
-                stored_sha256=stored.digest(template),
-                given_sha256=override.digest(template),
-            )
-        return stored
+        return self.fingerprint.stored_prompt(self.name, task, override) if self.fingerprint else None
 
     def provenance(self) -> dict[str, Any]:
         """Name and hash, and the hash of the data that it was trained on where that is known."""
