@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 __all__ = ["phones"]
 
@@ -74,7 +75,7 @@ def _may_be(number: str, before: str) -> bool:
 def _counted(number: str) -> bool:
     """Whether numbers follow each other: the days of a week in a calendar."""
     groups = [int(group) for group in number.split() if group.isdigit()]
-    return len(groups) > 2 and all(two - one == 1 for one, two in zip(groups, groups[1:], strict=False))
+    return len(groups) > 2 and all(two - one == 1 for one, two in pairwise(groups))
 
 
 def _valid(number: str, before: str, regions: Sequence[str]) -> bool:

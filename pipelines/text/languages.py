@@ -14,6 +14,7 @@ __all__ = [
     "close_languages",
     "closest",
     "detect",
+    "detectable",
     "language_name",
     "parse_language",
     "same_language",
@@ -99,6 +100,11 @@ def detect(text: str, candidates: Iterable[str] | None = None) -> tuple[str, flo
     return (best, min(confidence, 1.0)) if confidence >= SURE else None
 
 
+def detectable(tag: str) -> bool:
+    """Whether ``detect`` knows the language of a tag."""
+    return _base(tag) in _known()
+
+
 def same_language(first: str, second: str) -> bool:
     """Whether two tags name the same base language (``pt`` and ``pt-BR`` do)."""
     return _base(first) == _base(second)
@@ -143,6 +149,11 @@ def _nearest(wanted: str) -> str:
     names |= {tag.lower(): tag for tag in LANGUAGES}
     close = get_close_matches(wanted.lower(), names, n=3, cutoff=0.6)
     return ", ".join([names[name] for name in close] or ["English", "French", "Chinese", "fr", "zh-Hans"])
+
+
+@cache
+def _known() -> frozenset[str]:
+    return frozenset(_MERGED.get(label, label) for label in _identifier().labels)
 
 
 @cache
