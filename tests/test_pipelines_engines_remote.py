@@ -1,20 +1,14 @@
 """The remote engine and a server that answers: replies, what is sent, what is refused, what it costs."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from pipelines import pipeline
 from pipelines.engines import Completion
 from pipelines.engines.remote.engine import RemoteEngine
-from tests.doubles.faulty_server import FaultyServer, Handler, faulty_server, refuses, reply, status
-from tests.doubles.remote_calls import ask, call, codes, engine
+from tests.doubles.faulty_server import FaultyServer, Handler, refuses, reply, status
+from tests.doubles.remote_calls import ask, call, codes, engine, running_server
 
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with faulty_server() as running:
-        yield running
+server = running_server
 
 
 def test_a_reply_comes_piece_by_piece_and_is_counted_by_the_server(server: FaultyServer) -> None:

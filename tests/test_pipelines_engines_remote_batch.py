@@ -1,7 +1,6 @@
 """Many calls to a server at once; and how calls end early: by cancel, by deadline, by leaving."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import psutil
@@ -11,27 +10,11 @@ from pipelines import CinquainError, Generation, pipeline
 from pipelines.engines import Completion
 from pipelines.engines.base import CallsFailedError
 from pipelines.errors import UnavailableError
-from tests.doubles.faulty_server import FaultyServer, Handler, echo, faulty_server, refuses, silence
-from tests.doubles.remote_calls import ask, call, codes, engine
+from tests.doubles.faulty_server import FaultyServer, Handler, echo, refuses, silence
+from tests.doubles.remote_calls import ask, call, codes, engine, no_waits, running_server
 
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with faulty_server() as running:
-        yield running
-
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses between tries, which then take no time."""
-    seconds: list[float] = []
-
-    async def pause(wait: float) -> None:
-        if wait > 0:
-            seconds.append(wait)
-
-    monkeypatch.setattr("pipelines.engines.remote.exchange.pause", pause)
-    return seconds
+server = running_server
+waits = no_waits
 
 
 def test_a_batch_keeps_its_order_and_its_bound(server: FaultyServer) -> None:

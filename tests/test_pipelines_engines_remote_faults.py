@@ -1,7 +1,6 @@
 """What servers do wrong: each time one sentence, and never without end."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,14 +10,10 @@ from pipelines.engines.base import CallsFailedError
 from pipelines.engines.remote.engine import RemoteEngine
 from pipelines.engines.remote.transport import readable
 from pipelines.errors import UnavailableError
-from tests.doubles.faulty_server import Answer, FaultyServer, Handler, faulty_server, refuses, reply, silence, status
-from tests.doubles.remote_calls import QUESTION, ask_question, engine, failure
+from tests.doubles.faulty_server import Answer, FaultyServer, Handler, refuses, reply, silence, status
+from tests.doubles.remote_calls import QUESTION, ask_question, engine, failure, running_server
 
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with faulty_server() as running:
-        yield running
+server = running_server
 
 
 REFUSALS = [

@@ -4,7 +4,6 @@ import json
 import logging
 import pickle
 import traceback
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +17,9 @@ from pipelines.engines.remote.keys import MASK, key_for, keys_set, variable_for
 from pipelines.errors import UnavailableError
 from pipelines.wording import sentence
 from tests.doubles.faulty_server import FaultyServer, Handler, faulty_server, refuses, reply, status
+from tests.doubles.remote_calls import running_server
+
+server = running_server
 
 SECRET = "sk-very-secret-0123456789"
 QUESTION = [{"role": "user", "content": "Hello?"}]
@@ -30,12 +32,6 @@ def no_other_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.delenv("CINQUAIN_OFFLINE", raising=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with faulty_server() as running:
-        yield running
 
 
 def give_key(monkeypatch: pytest.MonkeyPatch, server: FaultyServer) -> str:

@@ -1,6 +1,6 @@
 """What a server says of its models, and what is known of it before and after it was asked."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,14 +8,10 @@ import pytest
 from pipelines import InputError
 from pipelines.engines import load_engine
 from pipelines.engines.remote.engine import DEFAULT_CONTEXT_LENGTH, RemoteEngine
-from tests.doubles.faulty_server import FaultyServer, Handler, faulty_server, status
-from tests.doubles.remote_calls import ask, engine
+from tests.doubles.faulty_server import FaultyServer, Handler, status
+from tests.doubles.remote_calls import ask, engine, running_server
 
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with faulty_server() as running:
-        yield running
+server = running_server
 
 
 @pytest.mark.parametrize(

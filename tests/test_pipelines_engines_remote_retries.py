@@ -3,7 +3,6 @@
 import shutil
 import ssl
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -19,26 +18,10 @@ from pipelines.engines.remote.payload import Known
 from pipelines.engines.remote.transport import http_library, open_client, trusted_certificates
 from pipelines.errors import UnavailableError
 from tests.doubles.faulty_server import Answer, FaultyServer, Handler, faulty_server, refuses, reply, status
-from tests.doubles.remote_calls import QUESTION, ask_question, engine, failure
+from tests.doubles.remote_calls import QUESTION, ask_question, engine, failure, no_waits, running_server
 
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with faulty_server() as running:
-        yield running
-
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses between tries, which then take no time."""
-    seconds: list[float] = []
-
-    async def pause(wait: float) -> None:
-        if wait > 0:
-            seconds.append(wait)
-
-    monkeypatch.setattr("pipelines.engines.remote.exchange.pause", pause)
-    return seconds
+server = running_server
+waits = no_waits
 
 
 def garbage(*events: Any) -> Answer:

@@ -1,5 +1,9 @@
-"""Calls to a server in tests: the engine on a faulty server, what is asked of it, what comes back."""
+"""Calls to a server in tests: the engine on a faulty server, what is asked of it, what comes back.
 
+A test file takes the fixtures by giving them their names: ``server = running_server``, ``waits = no_waits``.
+"""
+
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,10 +12,30 @@ from pipelines import CinquainError, Generation
 from pipelines.engines import Call, Completion
 from pipelines.engines.remote.engine import RemoteEngine
 from pipelines.generation import GenerationOptions
-from tests.doubles.faulty_server import FaultyServer
+from tests.doubles.faulty_server import FaultyServer, faulty_server
 
 OPTIONS = GenerationOptions(max_new_tokens=50, temperature=0.7, top_p=0.9, seed=3)
 QUESTION = Call([{"role": "user", "content": "Hello?"}], GenerationOptions(max_new_tokens=50, temperature=0.0))
+
+
+@pytest.fixture
+def running_server() -> Iterator[FaultyServer]:
+    """A server for one test."""
+    with faulty_server() as running:
+        yield running
+
+
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between tries, which then take no time."""
+    seconds: list[float] = []
+
+    async def pause(wait: float) -> None:
+        if wait > 0:
+            seconds.append(wait)
+
+    monkeypatch.setattr("pipelines.engines.remote.exchange.pause", pause)
+    return seconds
 
 
 def engine(server: FaultyServer, **options: Any) -> RemoteEngine:
