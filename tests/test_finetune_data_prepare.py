@@ -261,7 +261,7 @@ def test_bad_input_is_one_sentence(model: Path, tmp_path: Path) -> None:
         prepare(configured(model, strange), out)
     blank = tmp_path / "blank.jsonl"
     blank.write_text("\n\n\n")
-    assert code_of(configured(model, blank), out) == "data_no_rows"
+    assert code_of(configured(model, blank), out) == "data_no_records"
     rows = write_lines(tmp_path / "rows.jsonl", plain_rows(3))
     assert code_of(configured(model, rows, split=Split(validation=0.6, test=0.4)), out) == "data_split_all"
     assert code_of(configured(Path("scripted"), rows), out) == "rendering_no_tokenizer"

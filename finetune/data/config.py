@@ -20,7 +20,8 @@ class Source(_Strict):
     """Where rows come from, and what their columns mean."""
 
     path: str
-    """A file, or a data set of the Hub: ``hub:org/name[@revision]``."""
+    """A file; a data set of the Hub, ``hub:org/name[@revision]``; or the training set of a task that ships with
+    Cinquain, ``shipped:translation``."""
     name: str = ""
     """How the ledger calls it; the file's name where it is empty."""
     format: Literal["auto", "jsonl", "json", "csv", "parquet", "text", "hub"] = "auto"
@@ -41,7 +42,7 @@ class Source(_Strict):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """Of a CSV file; found out where it is not given."""
     encoding: str | None = None
-    """Of a text or CSV file; found out where it is not given."""
+    """Of a file of text; found out where it is not given, but JSONL is taken for UTF-8."""
     subset: str | None = None
     """Configuration of a Hub data set."""
     hub_split: str = "train"

@@ -4,14 +4,17 @@ import bz2
 import gzip
 import io
 import lzma
+import zlib
 from pathlib import Path
 from typing import IO, Any, cast
 
 from pipelines.errors import InputError
 
-__all__ = ["ENDINGS", "open_bytes"]
+__all__ = ["ARCHIVES", "ENDINGS", "open_bytes"]
 
 ENDINGS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".zst")
+"""Endings of what holds several files, or is packed in a way that Python 3.11 does not know."""
 
 _LARGEST_RATIO = 300
 """Text compresses 3 to 20 times, logs of one sentence 100 times, zeros 1,000 times (gzip) and more."""
@@ -23,10 +26,8 @@ def open_bytes(path: Path) -> IO[bytes]:
     """The content of a file, unpacked where its ending says that it is packed.
 
     Raises:
-        InputError: ``data_zip``, for an archive of several files; while reading: ``data_bomb``, ``data_packed_broken``.
+        InputError: While reading: ``data_bomb``, ``data_packed_broken``.
     """
-    if path.suffix.lower() in (".zip", ".tar", ".tgz", ".7z", ".zst"):
-        raise InputError("data_zip", path=str(path), endings=list(ENDINGS))
     unpack = ENDINGS.get(path.suffix.lower())
     if unpack is None:
         return path.open("rb")
@@ -46,7 +47,7 @@ class _Limited(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             data = self._stream.read(len(buffer))
-        except (OSError, EOFError, lzma.LZMAError, ValueError) as error:
+        except (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError) as error:
             raise InputError("data_packed_broken", path=str(self._path), problem=str(error)) from error
         self._read += len(data)
         if self._read > _FREE and self._read > _LARGEST_RATIO * self._packed:

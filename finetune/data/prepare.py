@@ -152,7 +152,7 @@ def _stage(
     with disk_errors(planned.work):
         if not planned.work.exists():
             # What the blocks take, and what the result takes beside them.
-            require_space(planned.out, 2 * sum(_size(source) for source in planned.sources))
+            require_space(planned.out, 2 * sum(source.stamp[0] for source in planned.sources))
             planned.work.parent.mkdir(mode=0o700, exist_ok=True)
         (planned.work / "blocks").mkdir(parents=True, exist_ok=True)
         for left_over in (planned.work / "blocks").glob(".*.tmp"):
@@ -206,7 +206,7 @@ def _work(planned: Plan, jobs: Sequence[Job], processes: int, progress: RowProgr
     left = [job for job in jobs if not job[1].is_dir()]
     sources = {source.name: source for source in planned.sources}
     with (
-        progress.rows("data_rows", len(jobs), len(jobs) - len(left)) as advance,
+        progress.blocks("data_rows", len(jobs), len(jobs) - len(left)) as advance,
         closing(work_all(planned.config, sources, left, processes, planned.renderer)) as done,
     ):
         for block in done:
@@ -217,7 +217,8 @@ def _require_rows(config: DataConfig, blocks: Sequence[FinishedBlock]) -> None:
     """See that rows are left, and that none was too long where that is an error.
 
     Raises:
-        InputError: ``data_too_long`` with how many there are and the longest; ``data_no_rows`` with the main reason.
+        InputError: ``data_no_records``; ``data_too_long`` with how many there are and the longest; ``data_no_rows`` with
+            the main reason.
     """
     read, kept, over, longest = 0, 0, 0, 0
     reasons: Counter[str] = Counter()
@@ -231,15 +232,12 @@ def _require_rows(config: DataConfig, blocks: Sequence[FinishedBlock]) -> None:
         over += about["steps"]["too_long"].dropped["too_long"]
         longest = max(longest, about["longest"])
         example = {**{kind: samples[0] for kind, samples in about["samples"].items() if samples}, **example}
+    if not read:
+        raise InputError("data_no_records", path=[source.path for source in config.sources])
     if config.too_long == "error" and over:
         raise InputError("data_too_long", rows=over, read=read, longest=longest)
     if not kept:
-        (reason, count), *_ = reasons.most_common(1) or [("read.nothing", 0)]
+        (reason, count), *_ = reasons.most_common(1)
         details = example.get(reason, {}).get("details", {})
         shown = [f"{name}: {value}" for name, value in details.items()]
         raise InputError("data_no_rows", read=read, count=count, reason=reason, details=shown or "–")
-
-
-def _size(source: OpenSource) -> int:
-    path = Path(source.source.path)
-    return path.stat().st_size if source.format != "hub" else 0

@@ -13,8 +13,10 @@ from itertools import islice
 from pathlib import Path
 
 from finetune.data.config import Source
-from finetune.data.formats import BLOCK_BYTES, read_json, read_row_groups, read_text, row_group_blocks
-from finetune.data.packed import ENDINGS, open_bytes
+from finetune.data.formats import BLOCK_BYTES, read_json, read_lines, read_text
+from finetune.data.opening import file_source, stamp_of
+from finetune.data.packed import ENDINGS
+from finetune.data.parquet import read_row_groups, row_group_blocks
 from finetune.data.records import LONGEST_RECORD, Block, Record, next_line, parsed
 from finetune.data.tables import read_table
 from pipelines.errors import InputError
@@ -24,25 +26,26 @@ __all__ = ["OpenSource", "open_sources", "read"]
 
 _BLOCK_RECORDS = 20_000
 
-_FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet",
-            ".txt": "text", ".md": "text"}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class OpenSource:
     """A source that is there.
 
     Attributes:
-        source: What the configuration says of it.
+        source: What the configuration says of it, and what was found out beside that.
         name: How the ledger calls it.
         format: What it was taken for.
         sha256: Of its content; of id, revision and split for a data set of the Hub.
+        path: The file; an empty path for a data set of the Hub.
+        stamp: Size and time of the file when its hash was taken.
     """
 
     source: Source
     name: str
     format: str
     sha256: str
+    path: Path = Path()
+    stamp: tuple[int, int] = (0, 0)
 
     def blocks(self, spool: Path) -> Iterator[Block]:
         """The blocks of this source, always the same ones; ``number`` is counted from 0 in each source.
@@ -51,58 +54,70 @@ class OpenSource:
             spool: Folder for copies, where the format needs them.
 
         Raises:
-            InputError: The file is broken, or has changed since it was opened.
+            InputError: The file is broken, holds nothing, or has changed since it was opened.
             CinquainError: The disk is full.
         """
-        path = Path(self.source.path)
-        if self.format == "jsonl" and path.suffix.lower() not in ENDINGS and self.source.limit is None:
-            yield from _line_blocks(self.name, path)
+        plain = self.path.suffix.lower() not in ENDINGS and self.source.encoding is None
+        if self.format == "jsonl" and plain and self.source.limit is None:
+            yield from _line_blocks(self.name, self.path, self.stamp)
         elif self.format == "parquet" and self.source.limit is None:
-            yield from row_group_blocks(self.name, path)
+            yield from row_group_blocks(self.name, self.path, self.stamp, BLOCK_BYTES)
         else:
             yield from self._copied(spool)
 
     def records(self) -> Iterator[Record]:
-        """All records, from the beginning."""
-        return islice(self._records(), self.source.limit)
+        """All records, from the beginning.
+
+        Raises:
+            InputError: The file is broken, or has changed since it was opened.
+        """
+        try:
+            yield from islice(self._records(), self.source.limit)
+        except OSError as error:
+            raise InputError("data_unreadable", path=self.source.path, problem=error.strerror or str(error)) from error
 
     def _records(self) -> Iterator[Record]:
-        path = Path(self.source.path)
+        source, path = self.source, self.path
         if self.format == "jsonl":
-            yield from _lines(self.name, path)
+            yield from read_lines(self.name, path, source.encoding)
         elif self.format == "json":
-            yield from read_json(self.name, path)
+            yield from read_json(self.name, path, source.encoding)
         elif self.format == "csv":
-            yield from read_table(self.name, path, self.source.delimiter, self.source.encoding)
+            yield from read_table(self.name, path, source.delimiter, source.encoding)
         elif self.format == "text":
-            yield from read_text(self.name, path, self.source.encoding)
+            yield from read_text(self.name, path, source.encoding)
         elif self.format == "parquet":
-            for block in row_group_blocks(self.name, path):
+            for block in row_group_blocks(self.name, self.path, self.stamp, BLOCK_BYTES):
                 yield from read(block)
         else:
             from finetune.data.hub import hub_records
 
-            yield from hub_records(self.name, self.source)
+            yield from hub_records(self.name, source)
 
     def _copied(self, spool: Path) -> Iterator[Block]:
         records, number, first = self.records(), 0, 1
         with disk_errors(spool):
             spool.mkdir(parents=True, exist_ok=True)
-        while chunk := _chunk(records):
+        while lines := _chunk(records):
+            if self.format != "hub":
+                _require_unchanged(self.path, self.stamp)  # a copy lasts: no part of another file in it
             path = spool / f"{number:06d}.jsonl"
             if not path.is_file():
-                write_atomically(path, "".join(f"{_plain(record)}\n" for record in chunk), private=True)
-            size = path.stat().st_size
-            yield Block(self.name, number, path, 0, size, first, copied=True, size=size)
-            number, first = number + 1, first + len(chunk)
+                write_atomically(path, "".join(lines), private=True)
+            yield Block(self.name, number, path, 0, path.stat().st_size, first, stamp_of(path), copied=True)
+            number, first = number + 1, first + len(lines)
+        if not number:
+            raise InputError("data_no_records", path=self.source.path)
 
 
 def open_sources(sources: list[Source]) -> list[OpenSource]:
     """Find every source and hash its content.
 
     Raises:
-        InputError: ``data_not_found``, ``data_is_folder``, ``data_unreadable``, ``data_format_unknown``,
-            ``data_name_twice`` or ``data_no_records``.
+        InputError: ``data_not_found``, ``data_is_folder``, ``data_no_file``, ``data_unreadable``,
+            ``data_format_unknown``, ``data_zip``, ``data_binary``, ``data_encoding_unknown``, ``data_shipped_unknown``,
+            ``data_name_twice`` or ``data_no_records``; for a data set of the Hub as ``hub_identity``.
+        CinquainError: The Hub cannot be asked.
     """
     opened: list[OpenSource] = []
     for source in sources:
@@ -120,22 +135,25 @@ def read(block: Block) -> Iterator[Record]:
         InputError: ``data_changed`` where the file is not what was planned, ``data_parquet`` where it is broken.
     """
     try:
-        if block.path.stat().st_size != block.size:
-            raise InputError("data_changed", path=str(block.path))
-        if block.parquet:
-            yield from read_row_groups(block)
-            return
-        with block.path.open("rb") as file:
-            file.seek(block.start)
-            number = block.first
-            while file.tell() < block.end:
-                line = file.readline() if block.copied else next_line(file)
-                record = _copy(line) if block.copied else parsed(f"{block.source}:{number}", line)
-                number += 1
-                if record is not None:
-                    yield record
+        _require_unchanged(block.path, block.stamp)
+        yield from read_row_groups(block) if block.parquet else _lines_of(block)
+        _require_unchanged(block.path, block.stamp)
     except OSError as error:
         raise InputError("data_unreadable", path=str(block.path), problem=error.strerror or str(error)) from error
+
+
+def _lines_of(block: Block) -> Iterator[Record]:
+    with block.path.open("rb") as file:
+        file.seek(block.start)
+        number = block.first
+        while file.tell() < block.end:
+            line = file.readline() if block.copied else next_line(file)
+            if not line:
+                raise InputError("data_changed", path=str(block.path))
+            record = _copy(line) if block.copied else parsed(f"{block.source}:{number}", line)
+            number += 1
+            if record is not None:
+                yield record
 
 
 def _open(source: Source) -> OpenSource:
@@ -143,17 +161,11 @@ def _open(source: Source) -> OpenSource:
         from finetune.data.hub import hub_identity
 
         identity = hub_identity(source)
-        name = source.name or source.path.removeprefix("hub:").partition("@")[0]
-        return OpenSource(source, name, "hub", hashlib.sha256(json.dumps(identity).encode()).hexdigest())
-    path = Path(source.path)
-    if path.is_dir():
-        raise InputError("data_is_folder", path=str(path))
-    if not path.exists():
-        raise InputError("data_not_found", path=str(path))
-    endings = [ending.lower() for ending in path.suffixes if ending.lower() not in ENDINGS]
-    kind = source.format if source.format != "auto" else _FORMATS.get(endings[-1] if endings else "", "")
-    if not kind:
-        raise InputError("data_format_unknown", path=str(path), known=list(_FORMATS))
+        pinned = source.model_copy(update={"path": f"hub:{identity['id']}@{identity['revision']}"})
+        sha256 = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        return OpenSource(pinned, source.name or identity["id"], "hub", sha256)
+    found, path, kind = file_source(source)
+    stamp = stamp_of(path)
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -161,55 +173,48 @@ def _open(source: Source) -> OpenSource:
                 digest.update(data)
     except OSError as error:
         raise InputError("data_unreadable", path=str(path), problem=error.strerror or str(error)) from error
-    if not path.stat().st_size:
-        raise InputError("data_no_records", path=str(path))
-    if kind == "csv" and ".tsv" in endings and source.delimiter is None:
-        source = source.model_copy(update={"delimiter": "\t"})
-    return OpenSource(source, source.name or path.name, kind, digest.hexdigest())
+    _require_unchanged(path, stamp)
+    return OpenSource(found, found.name or path.name, kind, digest.hexdigest(), path, stamp)
 
 
-def _line_blocks(name: str, path: Path) -> Iterator[Block]:
-    size, number, first = path.stat().st_size, 0, 1
+def _line_blocks(name: str, path: Path, stamp: tuple[int, int]) -> Iterator[Block]:
+    size, number, first = stamp[0], 0, 1
     with path.open("rb") as file:
         start = 0
         while start < size:
             data = file.read(BLOCK_BYTES)
             lines, end = data.count(b"\n"), file.tell()
+            if not data:
+                raise InputError("data_changed", path=str(path))
             if not data.endswith(b"\n") and end < size:  # to the end of the line that the last byte stands in
                 lines += 1
                 while rest := file.readline(LONGEST_RECORD):
                     if rest.endswith(b"\n"):
                         break
                 end = file.tell()
-            yield Block(name, number, path, start, end, first, size=size)
+            yield Block(name, number, path, start, end, first, stamp)
             number, first, start = number + 1, first + lines, end
 
 
-def _lines(name: str, path: Path) -> Iterator[Record]:
-    with open_bytes(path) as file:
-        number = 0
-        while line := next_line(file):
-            number += 1
-            if record := parsed(f"{name}:{number}", line):
-                yield record
-
-
-def _chunk(records: Iterator[Record]) -> list[Record]:
-    chunk: list[Record] = []
+def _chunk(records: Iterator[Record]) -> list[str]:
+    """The next records as lines of a copy, as many as make up a block."""
+    lines: list[str] = []
     size = 0
     for record in records:
-        chunk.append(record)
-        size += sum(len(value) for value in (record.data or {}).values() if isinstance(value, str))
-        if size > BLOCK_BYTES or len(chunk) >= _BLOCK_RECORDS:
+        plain = [record.id, record.data, record.problem, record.details, record.remarks]
+        lines.append(json.dumps(plain) + "\n")
+        size += len(lines[-1])
+        if size > BLOCK_BYTES or len(lines) >= _BLOCK_RECORDS:
             break
-    return chunk
-
-
-def _plain(record: Record) -> str:
-    """A record as a line of a copy."""
-    return json.dumps([record.id, record.data, record.problem, record.details], default=str)
+    return lines
 
 
 def _copy(line: bytes) -> Record:
     """The record that a line of a copy holds."""
-    return Record(*json.loads(line))
+    name, data, problem, details, remarks = json.loads(line)
+    return Record(name, data, problem, details, tuple(remarks))
+
+
+def _require_unchanged(path: Path, stamp: tuple[int, int]) -> None:
+    if stamp_of(path) != stamp:
+        raise InputError("data_changed", path=str(path))

@@ -5,20 +5,24 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import Any
 
-from finetune.data.packed import open_bytes
 from finetune.data.records import LONGEST_RECORD, Record
+from finetune.data.text_encoding import open_text
 from pipelines.errors import InputError
 
-__all__ = ["find_delimiter", "find_encoding", "read_table"]
+__all__ = ["find_delimiter", "read_table"]
 
 _SAMPLE = 1 << 20
 _DELIMITERS = (",", "\t", ";", "|")
+_SHOWN = 200
 
 
 def read_table(name: str, path: Path, delimiter: str | None, encoding: str | None) -> Iterator[Record]:
-    """The rows of a CSV file; the first line names the columns.
+    """The rows of a CSV file; the first line that is not blank names the columns, those without a name by their place.
+
+    A row of another number of cells is a record with the problem ``cells``, one with text behind a closing quotation
+    mark one with ``quotes``. A quotation mark that is never closed would swallow all rows behind it, and is an error.
 
     Args:
         name: Of the source, for the records' ids.
@@ -27,69 +31,65 @@ def read_table(name: str, path: Path, delimiter: str | None, encoding: str | Non
         encoding: Of the text; found out where None.
 
     Raises:
-        InputError: ``data_no_records`` for an empty file, ``data_encoding``.
+        InputError: ``data_binary``, ``data_encoding``, ``data_csv`` or ``data_columns_twice``.
     """
-    with open_bytes(path) as stream:
-        sample = stream.read(_SAMPLE)
-    if not sample.strip():
-        raise InputError("data_no_records", path=str(path))
-    encoding = encoding or find_encoding(sample, path)
-    delimiter = delimiter or find_delimiter(sample.decode(encoding, "replace"))
-    with open_bytes(path) as stream:
-        yield from _rows(name, stream, path, delimiter, encoding)
-
-
-def _rows(name: str, stream: IO[bytes], path: Path, delimiter: str, encoding: str) -> Iterator[Record]:
+    if delimiter is None:
+        with open_text(path, encoding) as (text, _):
+            delimiter = find_delimiter(text.read(_SAMPLE))
     csv.field_size_limit(LONGEST_RECORD)
-    text = io.TextIOWrapper(stream, encoding, newline="")
-    reader = csv.reader(text, delimiter=delimiter)
-    number = 0
-    try:
-        head = [cell.strip().removeprefix("\ufeff") for cell in next(reader)]
-        if twice := [column for column, count in Counter(head).items() if count > 1]:
-            raise InputError("data_columns_twice", path=str(path), columns=twice)
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
+    with open_text(path, encoding) as (text, remarks):
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        head: list[str] = []
+        number = 0
+        for line, cells, problem in _rows(reader, path):
+            if not head:
+                if problem:
+                    raise InputError("data_csv", path=str(path), line=line, problem=problem)
+                head = _columns(cells, path)
                 continue
             number += 1
             record = f"{name}:{number}"
-            if len(cells) != len(head):
-                yield Record(record, None, "cells", {"expected": len(head), "found": len(cells), "cells": cells[:20]})
+            if problem:
+                yield Record(record, None, "quotes", {"line": line, "problem": problem})
+            elif len(cells) != len(head):
+                shown = [cell[:_SHOWN] for cell in cells[:20]]
+                yield Record(
+                    record, None, "cells", {"line": line, "expected": len(head), "found": len(cells), "cells": shown}
+                )
             else:
-                yield Record(record, dict(zip(head, cells, strict=True)))
-    except UnicodeDecodeError as error:
-        raise InputError("data_encoding", path=str(path), encoding=encoding, position=error.start) from error
-    except csv.Error as error:
-        raise InputError("data_csv", path=str(path), line=reader.line_num, problem=str(error)) from error
+                yield Record(record, dict(zip(head, cells, strict=True)), remarks=remarks)
 
 
-def find_encoding(sample: bytes, path: Path) -> str:
-    """The encoding of a text by its first bytes: UTF-8 if it can be, else the most likely one.
+def _rows(reader: Any, path: Path) -> Iterator[tuple[int, list[str], str]]:
+    """(line that it begins in, cells, what is wrong) of each row that is not blank."""
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            # The reader goes on with the next line, but not from a cell that has no end.
+            if "expected after" not in str(error):
+                raise InputError("data_csv", path=str(path), line=line, problem=str(error)) from error
+            yield line, [], str(error)
+            continue
+        if cells:
+            yield line, cells, ""
 
-    Raises:
-        InputError: ``data_binary`` for bytes that are no text.
-    """
-    from charset_normalizer import from_bytes
 
-    if sample.startswith(b"\xef\xbb\xbf"):
-        return "utf-8-sig"
-    if sample.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    try:
-        sample[: sample.rfind(b"\n") + 1 or None].decode("utf-8")  # a sample may end within a character
-        return "utf-8"
-    except UnicodeDecodeError:
-        best = from_bytes(sample[:100_000]).best()
-    if best is None:
-        raise InputError("data_binary", path=str(path))
-    return str(best.encoding)
+def _columns(cells: list[str], path: Path) -> list[str]:
+    names = [cell.strip().removeprefix("\ufeff") for cell in cells]
+    if twice := [column for column, count in Counter(filter(None, names)).items() if count > 1]:
+        raise InputError("data_columns_twice", path=str(path), columns=twice)
+    return [column or f"column_{place}" for place, column in enumerate(names, 1)]
 
 
 def find_delimiter(sample: str) -> str:
     """The delimiter that gives the same number of cells, more than one, in most rows; a comma where none does."""
 
     def score(delimiter: str) -> tuple[float, int]:
-        rows = list(csv.reader(io.StringIO(sample), delimiter=delimiter))[:200]
+        rows = list(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter))[:200]
         rows = [row for row in rows[:-1] or rows if row]  # the last one may be cut
         if not rows or len(rows[0]) < 2:
             return 0.0, 0
