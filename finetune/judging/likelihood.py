@@ -1,0 +1,69 @@
+"""How well a model foresees the replies that rows give: the judgement that every task has, whatever its metrics."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from finetune.data.rendering import Rendered
+
+__all__ = ["reference_bits"]
+
+_PASS_TOKENS = 1024
+"""Padded tokens of one pass: with a vocabulary of 50,000 their logits take 200 MB in float32."""
+
+
+def reference_bits(model: Any, rows: Sequence[Rendered]) -> list[float]:
+    """Minus log2 of the probability of each row's reply, its end included.
+
+    Args:
+        model: A causal or an encoder–decoder model of transformers, with or without an adapter in force.
+        rows: Rendered rows.
+
+    Returns:
+        Bits of each row, in the order given.
+    """
+    import torch
+
+    found = [0.0] * len(rows)
+    order = sorted(range(len(rows)), key=lambda place: len(rows[place].tokens))
+    model.eval()
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        for places in _passes([len(rows[place].tokens) for place in order]):
+            chosen = [rows[order[place]] for place in places]
+            tokens = _stacked([row.tokens for row in chosen]).to(device)
+            labels = _stacked([[int(label) for label in row.labels] for row in chosen]).to(device).bool()
+            inputs: dict[str, Any] = {"input_ids": tokens[:, :-1]}
+            # Padding stands behind the rows, where a causal mask hides it from them.
+            if chosen[0].encoder is not None:
+                encoder = [row.encoder or [] for row in chosen]
+                inputs = {
+                    "decoder_input_ids": tokens[:, :-1],
+                    "input_ids": _stacked(encoder).to(device),
+                    "attention_mask": _stacked([[1] * len(ids) for ids in encoder]).to(device),
+                }
+            logits = model(**inputs, use_cache=False).logits
+            wanted = labels[:, 1:]
+            losses = torch.zeros(wanted.shape, device=device)
+            losses[wanted] = torch.nn.functional.cross_entropy(
+                logits[wanted].float(), tokens[:, 1:][wanted], reduction="none"
+            )
+            for place, nats in zip(places, losses.double().sum(1).tolist(), strict=True):
+                found[order[place]] = nats / math.log(2)
+    return found
+
+
+def _passes(lengths: Sequence[int]) -> list[range]:
+    """Places of neighbours, ascending in length, whose padded tokens fit into a pass."""
+    passes, start = [], 0
+    for place, length in enumerate(lengths):
+        if place > start and (place - start + 1) * length > _PASS_TOKENS:
+            passes.append(range(start, place))
+            start = place
+    return [*passes, range(start, len(lengths))] if lengths else []
+
+
+def _stacked(rows: Sequence[Sequence[int]]) -> Any:
+    import torch
+
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
