@@ -12,7 +12,7 @@ install := PYTHONWARNINGS=ignore $(python) -m pip install $(if $(MAKE_TERMOUT),,
   --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format lock bench bench-gpu model clean
+.PHONY: help demo test test-all lint format lock bench bench-data bench-train bench-gpu model clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -37,6 +37,12 @@ format: $(VENV)/installed-test  ## let ruff repair what it can
 
 bench: $(VENV)/installed-bench model  ## measure speed on this machine: a table and one line of JSON
 	$(python) bench/speed.py
+
+bench-data: $(VENV)/installed-bench model  ## rows a second of each step of data preparation, and of 10 thousand to a million rows
+	$(python) bench/data.py
+
+bench-train: $(VENV)/installed-bench model  ## tokens a second of LoRA training beside TRL's, same rows and same losses
+	$(python) bench/training.py
 
 bench-gpu: $(VENV)/installed-bench  ## the same table on CUDA, with a model of 1.2 billion parameters built from its config
 	$(python) bench/speed.py --only generation --device cuda --build .bench-model
