@@ -200,7 +200,7 @@ def test_a_dispatched_model_gives_the_same_text(waiting: str, folder: Path, tmp_
 def test_the_loader_spreads_a_model_over_what_it_was_given(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = sum(parameter.nbytes for parameter in tiny_llama(400).parameters())
     tight = Placement(("cpu",), max_memory={"cpu": weights * 3 // 4}, shape=None)
-    monkeypatch.setattr("pipelines.engines.local.place", lambda source, choice: tight)
+    monkeypatch.setattr("pipelines.engines.in_process.place", lambda source, choice: tight)
     engine = LocalEngine(source(folder), device="cpu", dtype="float32")
     assert set(engine.model.hf_device_map.values()) == {"cpu", "disk"}
     assert [answer(engine, question) for question, _ in PAIRS] == [text for _, text in PAIRS]

@@ -5,6 +5,7 @@ limits, adapters, errors).
 import json
 import shutil
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines import InputError, pipeline
+from pipelines import TASKS, CinquainError, InputError, Note, Pipeline, pipeline
 from pipelines.engines import load_engine
 from pipelines.engines.base import Call, Completion
+from pipelines.engines.placement import Placement
+from pipelines.engines.seq2seq.engine import Seq2SeqEngine
 from pipelines.generation import GenerationOptions
 from tests.doubles.seq2seq_calls import Engines, load, run, summarize, translate, workers
 from tests.doubles.seq2seq_training import GERMAN, TARGETS
-from tests.doubles.tiny_seq2seq import ARTICLES, INSTRUCTIONS
+from tests.doubles.tiny_seq2seq import ARTICLES, INSTRUCTIONS, SUMMARIES
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +85,19 @@ def test_an_error_in_the_models_thread_is_raised_where_the_text_is_read(engine, 
     assert not workers()
 
 
-def test_a_call_over_the_limit_is_refused(engine):
+def test_a_text_over_the_limit_is_refused_by_the_length_of_the_encoder_alone(engine):
     ours = engine("bart")
     with pytest.raises(InputError) as error:
         ours.batch([summarize(" ".join(ARTICLES))])
-    assert error.value.code == "prompt_too_long"
+    assert error.value.code == "input_too_long"
     assert error.value.parameters["limit"] == ours.limits.encoder == 84
+    assert "encoder of this model reads 84 at most" in str(error.value)
+    chat = Pipeline(TASKS["dialogue"](), engine("flan"))  # a conversation cannot be split as a long document is
+    with pytest.raises(InputError) as error:
+        chat(messages=[{"role": "user", "content": "What colour is the sky? " * 200}])
+    assert error.value.code == "input_too_long"
+    assert error.value.parameters["limit"] == engine("flan").limits.encoder
+    assert "reply" not in str(error.value)
 
 
 def test_room_counts_the_request_and_not_the_messages(engine):
@@ -223,7 +233,54 @@ def test_options_are_checked_against_the_engine_that_the_model_gets(engine):
     assert error.value.parameters["nearest"] == "num_beams"
 
 
-def test_a_closed_engine_holds_no_model(engine):
+def test_a_closed_engine_gives_the_memory_of_its_model_back(engine):
     ours = load(engine.folder("bart"))
+    run(ours, summarize())
+    model = weakref.ref(ours.model)
     ours.close()
     assert ours.model is None
+    assert model() is None
+
+
+def test_what_a_person_should_know_of_the_placement_comes_with_every_answer(engine, monkeypatch):
+    spread = Note("memory_spread", {"devices": ["cuda:0", "cuda:1"]})
+    monkeypatch.setattr("pipelines.engines.in_process.place", lambda *_: Placement(("cpu",), notes=(spread,)))
+    ours = load(engine.folder("bart"))
+    assert spread in run(ours, summarize())[1].notes
+    assert [spread in result.notes for result in ours.batch([summarize(), summarize(ARTICLES[0])])] == [True, True]
+
+
+@pytest.mark.parametrize(("name", "attention"), [("bart", "eager"), ("bart", "sdpa"), ("marian", "eager")])
+def test_attention_can_be_asked_for(engine, name, attention):
+    ours = engine(name, attention=attention)
+    assert ours.provenance()["attention"] == ours.model.config._attn_implementation == attention
+    call = translate() if name == "marian" else summarize(ARTICLES[0])
+    assert run(ours, call)[1].text == (GERMAN[1] if name == "marian" else SUMMARIES[0])
+
+
+@pytest.mark.parametrize("option", ["quantization=8bit", "quantization=4bit", "attention=flash_attention_2"])
+def test_what_needs_an_nvidia_gpu_says_so_elsewhere(engine, option):
+    name, _, value = option.partition("=")
+    with pytest.raises(InputError, match=f"{option} runs on NVIDIA GPUs only"):
+        load(engine.folder("bart"), device="cpu", **{name: value})
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_memory_that_runs_out_is_one_sentence(engine, monkeypatch, streamed):
+    ours = engine("marian", num_beams=1)
+
+    def full(**_arguments: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(ours.model, "generate", full)
+    with pytest.raises(CinquainError) as error:
+        run(ours, translate()) if streamed else ours.batch([translate()] * 3)
+    assert error.value.code == "memory_exhausted"
+    assert error.value.parameters["rows"] == (1 if streamed else 3)
+
+
+def test_the_estimate_counts_no_copies_that_this_engine_does_not_make(engine):
+    ours = engine("bart")
+    estimated = Seq2SeqEngine(ours.source).placement.estimate  # as this machine would have it
+    assert estimated is not None
+    assert estimated.copies == 0

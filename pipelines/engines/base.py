@@ -196,7 +196,8 @@ class Engine(ABC):
         Setting ``cancel``, or closing the iterator, ends the work within one token.
 
         Raises:
-            InputError: ``prompt_too_long`` when the prompt leaves no room for a reply.
+            InputError: ``prompt_too_long`` when the prompt leaves no room for a reply, or ``input_too_long`` where both
+                have a length of their own.
         """
 
     @abstractmethod

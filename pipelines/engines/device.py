@@ -102,7 +102,9 @@ def choose_device(
 
 def settled(choice: DeviceChoice, model: Any) -> DeviceChoice:
     """The choice with the attention that a loaded model runs: some families have none of torch's fused kernels."""
-    found = model.config.get_text_config(decoder=True)._attn_implementation or "eager"
+    # Of an encoder–decoder, get_text_config(decoder=True) gives a new configuration full of defaults (BART, Marian).
+    config = model.config if model.config.is_encoder_decoder else model.config.get_text_config(decoder=True)
+    found = config._attn_implementation or "eager"
     if found == choice.attention:
         return choice
     return replace(choice, attention=found, attention_reason=Note("attention_family", {"attention": found}))

@@ -1,6 +1,7 @@
-"""Loading a causal language model and its tokenizer with transformers, and saying in one sentence why it cannot be."""
+"""Loading a model and its tokenizer with transformers, and saying in one sentence why it cannot be."""
 
 import inspect
+import warnings
 from typing import Any
 
 from pipelines.engines.device import DeviceChoice
@@ -18,8 +19,16 @@ __all__ = [
 ]
 
 
-def load_model(source: ModelSource, choice: DeviceChoice, placement: Placement) -> tuple[Any, Any]:
+def load_model(
+    source: ModelSource, choice: DeviceChoice, placement: Placement, *, encoder_decoder: bool = False
+) -> tuple[Any, Any]:
     """The model, ready for inference where it was placed, and its tokenizer.
+
+    Args:
+        source: Where it is.
+        choice: Device, number format, quantization and attention.
+        placement: Where its weights go.
+        encoder_decoder: Whether it has an encoder and a decoder; else it is a causal language model.
 
     Raises:
         InputError: ``model_load_failed`` with transformers' own reason, ``model_weights_missing``,
@@ -28,7 +37,7 @@ def load_model(source: ModelSource, choice: DeviceChoice, placement: Placement) 
         CinquainError: ``memory_exhausted_loading``.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     if choice.quantization and placement.shape and (placement.shape.gguf or placement.shape.stored is not None):
         raise InputError("quantization_twice", model=source.reference)
@@ -36,11 +45,12 @@ def load_model(source: ModelSource, choice: DeviceChoice, placement: Placement) 
         known = ["eager", *placement.shape.attention]
         if choice.attention not in known:
             raise InputError("attention_unsupported", model=source.reference, found=choice.attention, known=known)
-    loaded: Any
+    kind: Any = AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
     try:
-        with quiet_transformers():  # its bars and tables would only tear the terminal's lines
+        with quiet_transformers(), warnings.catch_warnings():  # bars and tables would only tear the terminal's lines
+            warnings.filterwarnings("ignore", message="Recommended: pip install sacremoses")  # Marian's own wish
             tokenizer = AutoTokenizer.from_pretrained(**source.arguments())
-            loaded = AutoModelForCausalLM.from_pretrained(
+            loaded = kind.from_pretrained(
                 **source.arguments(),
                 **placement.arguments(),
                 **_implementation(choice),

@@ -4,23 +4,20 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
-from copy import copy
-from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
-from pipelines.engines.adapters.adapters import BASE, Adapter, Adapters, check_fingerprint
-from pipelines.engines.base import Call, Completion, Engine, Room, all_completed
+from pipelines.engines.adapters.adapters import Adapters
+from pipelines.engines.base import Call, Completion, Room, all_completed
 from pipelines.engines.chat import ChatFormat
-from pipelines.engines.device import choose_device, settled
-from pipelines.engines.free_memory import give_back
-from pipelines.engines.loading import context_length, load_model
-from pipelines.engines.placement import offload_notes, place
+from pipelines.engines.device import choose_device
+from pipelines.engines.in_process import InProcessEngine
+from pipelines.engines.loading import context_length
 from pipelines.engines.reply import Reply
 from pipelines.engines.runner import Runner
 from pipelines.errors import CinquainError, InputError
 from pipelines.models.source import ModelSource
-from pipelines.prompts import Message, Prompt
+from pipelines.prompts import Message
 
 __all__ = ["LocalEngine"]
 
@@ -29,7 +26,7 @@ DEFAULT_TOKEN_BUDGET = 8192
 0.38 GB of keys and values."""
 
 
-class LocalEngine(Engine):
+class LocalEngine(InProcessEngine):
     """Runs a model in this process.
 
     Args:
@@ -47,6 +44,8 @@ class LocalEngine(Engine):
         InputError: The model or the adapter cannot be loaded.
     """
 
+    kind = "local"
+
     def __init__(
         self,
         source: ModelSource,
@@ -60,23 +59,11 @@ class LocalEngine(Engine):
         prompt_lookup: bool = True,
         thinking: bool = False,
     ) -> None:
-        from pipelines.models import resolve_adapter
-
-        choice = choose_device(device, dtype, quantization, attention)
-        if adapter:  # a wrong one shows before the model is loaded
-            adapter_path = resolve_adapter(adapter)
-            if source.path:
-                check_fingerprint(adapter_path, source)
-        self.placement = place(source, choice)
-        self.model, self.tokenizer = load_model(source, choice, self.placement)
-        self.choice = settled(choice, self.model)
-        self.notes = (*self.placement.notes, *offload_notes(self.model))
+        super().__init__(source, adapter, choose_device(device, dtype, quantization, attention))
         if self.choice.one_row:
             from pipelines.engines.one_row import use_one_row_copies
 
             use_one_row_copies(self.model)
-        self.source = source
-        self.reference = source.reference
         self.context_length = context_length(self.model, self.tokenizer)
         # The engine keeps to the context length itself; the tokenizer would warn while long texts are only being
         # counted.
@@ -89,10 +76,8 @@ class LocalEngine(Engine):
             thinking=thinking,
             context_length=self.context_length,
         )
-        self.format = self._base_format = make_format()
-        self.chat_template = self.format.template
-        self._lock = threading.Lock()
-        self._adapter: Adapter | None = None
+        self._base_format = make_format()
+        self.chat_template = self._base_format.template
         self.adapters = Adapters(
             self.model,
             source,
@@ -107,23 +92,22 @@ class LocalEngine(Engine):
             self.choice,
             self.placement,
             self._lock,
-            self.format.ending,
+            self._base_format.ending,
             min(token_budget, self.placement.batch_tokens or token_budget),
             prompt_lookup,
         )
         if adapter:
             self.adapters.default = self.adapters.load(adapter)
 
-    def view(self, adapter: str | None) -> Engine:
-        """This engine as requests under one adapter see it; the engine itself is that of its base model."""
-        name = self.adapters.default if adapter is None else adapter
-        if name is None or name == BASE:
-            return self
-        view = copy(self)  # the model, the lock and what was computed before are shared
-        view._adapter = self.adapters.get(name)
-        view.adapter, view.format = view._adapter.key, view._adapter.format
-        view.chat_template = view.format.template
-        return view
+    @property
+    def format(self) -> ChatFormat:
+        """How conversations are written: for the model, or for the adapter that this view is of."""
+        return self._adapter.format if self._adapter else self._base_format
+
+    @property
+    def shown_examples(self) -> bool:
+        """Whether it is a base model."""
+        return self.format.plain
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a bare text."""
@@ -138,16 +122,9 @@ class LocalEngine(Engine):
         left = self.context_length - self.count_prompt(call.messages) - self.format.thinking_tokens
         return Room(left, left)
 
-    def wording(self, task: str, override: Prompt | None) -> Prompt:
-        """The prompt to use for a task: what the adapter was trained with; a base model gets more examples."""
-        if self._adapter and (stored := self._adapter.prompt(task, override)):
-            return stored
-        prompt = super().wording(task, override)
-        return prompt.for_base_model() if self.format.plain else prompt
-
     def stream(self, call: Call, cancel: threading.Event | None = None) -> Generator[str | Completion, None, None]:
         """Generate for one call, token by token, in the caller's thread."""
-        replies = [self._reply(call, self.adapters.of(call.adapter))]
+        replies = [self._reply(call)]
         with self._runner.turn(replies, cancel), closing(self._runner.run(replies, cancel)) as events:
             for reply, text in events:
                 if text:
@@ -165,11 +142,12 @@ class LocalEngine(Engine):
         replies, index, outcomes = [], {}, cast("list[Completion | CinquainError]", [None] * len(calls))
         for position, call in enumerate(calls):
             try:
-                adapter = self.adapters.of(call.adapter)
-            except InputError as error:  # unloaded meanwhile; the others are answered all the same
-                outcomes[position] = error
+                replies.append(self._reply(call))
+            except InputError as error:
+                if error.code != "adapter_unloaded":
+                    raise
+                outcomes[position] = error  # the others are answered all the same
                 continue
-            replies.append(self._reply(call, adapter))
             index[id(replies[-1])] = position
         # A beginning that one call has for itself (a chat's earlier turns) would only keep it out of a larger batch.
         beginnings = Counter((reply.call.adapter, reply.beginning) for reply in replies)
@@ -191,40 +169,17 @@ class LocalEngine(Engine):
                             on_done(index[id(reply)], reply.completion)
         return all_completed(outcomes)
 
-    def provenance(self) -> dict[str, Any]:
-        """Model, weights' hash where known, number format, device and library versions."""
-        import torch
-        import transformers
+    def _let_go(self) -> None:
+        self._runner.close()
+        super()._let_go()
 
-        return {
-            "engine": "local",
-            "model": self.reference,
-            "model_sha256": self.source.sha256,
-            "revision": self.source.revision,
-            **(self._adapter.provenance() if self._adapter else {"adapter": None, "adapter_sha256": None}),
-            "device": self.choice.device,
-            "dtype": self.choice.label,
-            "attention": self.choice.attention,
-            "devices": list(self.placement.devices),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        }
-
-    def close(self) -> None:
-        """Free the model's memory; the engine cannot be used afterwards."""
-        with self._lock:
-            self.adapters.close()
-            self._runner.close()
-            self.model = None
-        give_back(self.placement.devices[0])
-
-    def _reply(self, call: Call, adapter: Adapter | None) -> Reply:
+    def _reply(self, call: Call) -> Reply:
         """Turn a call into tokens.
 
         Raises:
-            InputError: ``prompt_too_long``.
+            InputError: ``prompt_too_long``, ``adapter_unloaded``.
         """
-        call = replace(call, adapter=adapter.key if adapter else None)
+        call, adapter, notes = self._answering(call)
         chat_format = adapter.format if adapter else self._base_format
         tokens = chat_format.tokens(call.messages)
         room = self.context_length - len(tokens)
@@ -238,5 +193,4 @@ class LocalEngine(Engine):
         # Only where the template writes the beginning alone as it writes it in the whole conversation.
         common = len(shared) if tokens[: len(shared)] == shared else 0
         limit = min(call.options.max_new_tokens or room, room)
-        notes = (*self.notes, *(adapter.notes if adapter else ()))
         return Reply(call, tokens, common, limit, room, chat_format, notes)

@@ -101,7 +101,7 @@ class Run:
             options: Generation options for this call alone.
 
         Raises:
-            InputError: ``prompt_too_long``, or the model cannot do what the request asks.
+            InputError: ``prompt_too_long``, ``input_too_long``, or the model cannot do what the request asks.
         """
         room = self.room(messages, request)
         merged = self.options.model_copy(update=options)
@@ -116,7 +116,8 @@ class Run:
     def too_long(self, room: Room, needed: int = 0) -> InputError:
         """The error for a prompt that leaves this room where ``needed`` tokens of text have to fit in."""
         limit = self.engine.context_length
-        return InputError("prompt_too_long", tokens=limit - room.prompt + needed, limit=limit)
+        code = "prompt_too_long" if room.shared else "input_too_long"
+        return InputError(code, tokens=limit - room.prompt + needed, limit=limit)
 
 
 class Task(ABC, Generic[RequestT]):

@@ -8,19 +8,19 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
-from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from pipelines.engines.adapters.adapters import BASE, Adapter, Adapters
-from pipelines.engines.base import Call, Completion, Engine, Room, all_completed
+from pipelines.engines.adapters.adapters import Adapters
+from pipelines.engines.base import Call, Completion, Room, all_completed
 from pipelines.engines.device import choose_device
-from pipelines.engines.placement import offload_notes, place
+from pipelines.engines.free_memory import memory_errors
+from pipelines.engines.in_process import InProcessEngine
 from pipelines.engines.seq2seq.reading import Reader, Written, groups
 from pipelines.engines.waiting import turn
 from pipelines.errors import CinquainError, InputError
 from pipelines.models.source import ModelSource
-from pipelines.prompts import Message, Prompt
+from pipelines.prompts import Message
 
 if TYPE_CHECKING:
     from pipelines.engines.seq2seq.decoding import Row
@@ -35,7 +35,7 @@ keys and values, and a reply of the same length as much again: 1.6 GB."""
 _CARRIED = ("bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "renormalize_logits", "remove_invalid_values")
 
 
-class Seq2SeqEngine(Engine):
+class Seq2SeqEngine(InProcessEngine):
     """Runs an encoder–decoder model in this process.
 
     Args:
@@ -43,6 +43,8 @@ class Seq2SeqEngine(Engine):
         adapter: Folder of a LoRA adapter, or None.
         device: ``auto``, ``cpu``, ``mps``, ``cuda`` (as many GPUs as the model needs) or ``cuda:1`` (this one).
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``; see ``device.py``.
+        quantization: ``8bit`` or ``4bit`` (bitsandbytes, NVIDIA GPUs only), or None for weights as they are.
+        attention: ``auto``, ``sdpa``, ``eager`` or ``flash_attention_2``.
         token_budget: Tokens of the encoder that one batch may hold, padding and beams included.
         num_beams: Beams of the search; by default what the checkpoint advises. With 1 the text comes token by token.
         prefix: What the model reads before a text, where its files do not tell: "" for a fine-tuned T5 that reads the
@@ -52,13 +54,15 @@ class Seq2SeqEngine(Engine):
             that it was trained with.
 
     Attributes:
-        adapters: The adapters in memory.
         family: What the model is.
         limits: Lengths of encoder and decoder.
 
     Raises:
         InputError: The model or the adapter cannot be loaded, does not fit this machine, or is of an unknown kind.
     """
+
+    kind = "seq2seq"
+    encoder_decoder = True
 
     def __init__(
         self,
@@ -67,6 +71,8 @@ class Seq2SeqEngine(Engine):
         *,
         device: str = "auto",
         dtype: str = "auto",
+        quantization: str | None = None,
+        attention: str = "auto",
         token_budget: int = DEFAULT_TOKEN_BUDGET,
         num_beams: int | None = None,
         prefix: str | None = None,
@@ -74,20 +80,14 @@ class Seq2SeqEngine(Engine):
     ) -> None:
         from transformers import GenerationConfig
 
-        from pipelines.engines.seq2seq.loading import ending_tokens, load_seq2seq
-        from pipelines.models import resolve_adapter
+        from pipelines.engines.seq2seq.loading import ending_tokens
         from pipelines.models.families import INSTRUCTION_TEMPLATE, find_family, limits_of
 
         if num_beams is not None and num_beams < 1:
             raise InputError("seq2seq_beams", found=num_beams)
-        self.choice = choose_device(device, dtype)
-        if adapter:
-            resolve_adapter(adapter)  # a wrong name shows before the model is loaded
-        self.placement = place(source, self.choice)
-        self.model, self.tokenizer = load_seq2seq(source, self.choice, self.placement)
-        self.notes = (*self.placement.notes, *offload_notes(self.model))
-        self.source = source
-        self.reference = source.reference
+        choice = choose_device(device, dtype, quantization, attention)
+        # The one-row copies of device.py are for replies that grow by one row; here most are searched with beams.
+        super().__init__(source, adapter, replace(choice, one_row=False))
         said = self.model.generation_config
         self.limits = limits_of(self.model.config, self.tokenizer)
         if input_limit and not self.limits.hard:
@@ -109,8 +109,6 @@ class Seq2SeqEngine(Engine):
         self.model.generation_config = GenerationConfig()
         self._num_beams = num_beams
         self._token_budget = min(token_budget, self.placement.batch_tokens or token_budget)
-        self._lock = threading.Lock()
-        self._adapter: Adapter | None = None
         written: Any = lambda stored: Written(self.chat_template if stored is None else stored)  # noqa: E731
         self.adapters = Adapters(self.model, source, self._lock, written, lambda _key: None)
         if adapter:
@@ -144,28 +142,11 @@ class Seq2SeqEngine(Engine):
         """
         self.family.check_task(task)
 
-    def view(self, adapter: str | None) -> Engine:
-        """This engine as requests under one adapter see it; the engine itself is that of its base model."""
-        name = self.adapters.default if adapter is None else adapter
-        if name is None or name == BASE:
-            return self
-        view = copy(self)  # the model and the lock are shared
-        view._adapter = self.adapters.get(name)
-        view.adapter, view.chat_template = view._adapter.key, view._adapter.format.template
-        return view
-
-    def wording(self, task: str, override: Prompt | None) -> Prompt:
-        """The prompt to use for a task: what the adapter was trained with, where it has one."""
-        stored = self._adapter.prompt(task, override) if self._adapter else None
-        return stored or super().wording(task, override)
-
     def stream(self, call: Call, cancel: threading.Event | None = None) -> Generator[str | Completion, None, None]:
         """Generate for one call: token by token without beams, all at its end with them.
 
         The model runs in a thread of its own, which ends within one token of the iterator's end.
         """
-        from pipelines.engines.seq2seq.decoding import decode
-
         row = self._row(call)
         pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
         closed = threading.Event()
@@ -173,7 +154,7 @@ class Seq2SeqEngine(Engine):
 
         def work() -> None:
             try:
-                decode(self.model, [row], self._base, self._pad, stops, lambda _row, text: pieces.put(text))
+                self._decode([row], stops, lambda _row, text: pieces.put(text))
                 pieces.put(None)
             except BaseException as error:  # raised again where the text is read
                 pieces.put(error)
@@ -205,8 +186,6 @@ class Seq2SeqEngine(Engine):
         Raises:
             CallsFailedError: An adapter was unloaded meanwhile; the calls under the others are answered.
         """
-        from pipelines.engines.seq2seq.decoding import decode
-
         rows = {index: self._row(call) for index, call in enumerate(calls)}
         places = {id(row): index for index, row in rows.items()}
         outcomes = cast("list[Completion | CinquainError]", [None] * len(calls))
@@ -215,7 +194,7 @@ class Seq2SeqEngine(Engine):
             for group in groups(list(rows.values()), self._token_budget):
                 try:
                     with self.adapters.serving([row.plan.adapter for row in group]):
-                        decode(self.model, group, self._base, self._pad, stops, lambda _row, _text: None)
+                        self._decode(group, stops, lambda _row, _text: None)
                 except InputError as error:  # unloaded while they waited for the engine
                     for row in group:
                         outcomes[places[id(row)]] = error
@@ -228,36 +207,26 @@ class Seq2SeqEngine(Engine):
         return all_completed(outcomes)
 
     def provenance(self) -> dict[str, Any]:
-        """Model, family, weights' hash where known, number format, device and library versions."""
-        import torch
-        import transformers
+        """That of every model in this process, with its family and the beams that were asked for."""
+        return {**super().provenance(), "family": self.family.name, "num_beams": self._num_beams}
 
-        return {
-            "engine": "seq2seq",
-            "family": self.family.name,
-            "model": self.reference,
-            "model_sha256": self.source.sha256,
-            "revision": self.source.revision,
-            **(self._adapter.provenance() if self._adapter else {"adapter": None, "adapter_sha256": None}),
-            "num_beams": self._num_beams,
-            "device": self.choice.device,
-            "dtype": self.choice.dtype,
-            "devices": list(self.placement.devices),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        }
+    def _decode(
+        self, rows: list["Row"], stops: Sequence[threading.Event], on_text: Callable[["Row", str], None]
+    ) -> None:
+        """Run rows of one plan until each has its completion.
 
-    def close(self) -> None:
-        """Free the model's memory; the engine cannot be used afterwards."""
-        with self._lock:
-            self.adapters.close()
-            self.model = None
+        Raises:
+            CinquainError: ``memory_exhausted``.
+        """
+        from pipelines.engines.seq2seq.decoding import decode
+
+        longest = max(len(row.ids) for row in rows)
+        with memory_errors(self.reference, self.placement.devices[0], longest, len(rows)):
+            decode(self.model, rows, self._base, self._pad, stops, on_text)
 
     def _row(self, call: Call) -> "Row":
-        adapter = self.adapters.of(call.adapter)
-        call = replace(call, adapter=adapter.key if adapter else None)
-        template = adapter.format.template if adapter else self.chat_template
-        return self._reader.row(call, template, adapter.notes if adapter else ())
+        call, adapter, notes = self._answering(call)
+        return self._reader.row(call, adapter.format.template if adapter else self.chat_template, notes)
 
     def _turn(self, rows: Sequence["Row"], stops: Sequence[threading.Event]) -> AbstractContextManager[None]:
         """Wait until the engine is free, or until all rows are over: cancelled, or past their deadline."""

@@ -99,7 +99,7 @@ class Reader:
             notes: What a person should know of every answer under this adapter.
 
         Raises:
-            InputError: ``prompt_too_long``, or the model cannot do what the call asks.
+            InputError: ``input_too_long``, or the model cannot do what the call asks.
         """
         from pipelines.engines.assembly import TextAssembler
         from pipelines.engines.seq2seq.decoding import Plan, Row
@@ -107,7 +107,7 @@ class Reader:
         reading, ids = self.read(call, template)
         reading = replace(reading, notes=(*notes, *reading.notes))
         if len(ids) > self.limits.encoder:
-            raise InputError("prompt_too_long", tokens=len(ids), limit=self.limits.encoder)
+            raise InputError("input_too_long", tokens=len(ids), limit=self.limits.encoder)
         options = call.options
         temperature = options.temperature or 0.0
         advice = self._advice(call, reading)
