@@ -17,6 +17,7 @@ from tests.doubles.tiny_seq2seq import ARTICLES, OVERVIEW, SUMMARIES, checkpoint
 TRANSLATORS = {
     "marian": ("de",), "marian-many": ("de", "fr"), "m2m100": ("de", "fr"), "nllb": ("de", "fr"),
     "mbart50": ("de", "fr"), "mbart25": ("de", "fr"), "madlad": ("de", "fr"), "t5": ("de", "fr"),
+    "mt5": ("de", "fr"),
 }  # fmt: skip
 PAIRS = [(name, target) for name, targets in TRANSLATORS.items() for target in targets]
 SUMMARIZERS = ("bart", "led", "pegasus")
@@ -82,7 +83,7 @@ def test_a_language_that_the_model_does_not_know_is_named_with_those_it_knows(lo
     assert len(error.value.parameters["known"]) <= 8
 
 
-@pytest.mark.parametrize("name", ["marian", "m2m100", "nllb", "mbart50", "mbart25", "t5"])
+@pytest.mark.parametrize("name", ["marian", "m2m100", "nllb", "mbart50", "mbart25", "t5", "mt5"])
 def test_a_source_that_the_model_does_not_read_is_an_error(load, name):
     with pytest.raises(InputError) as error:
         load(name)(text="nuqneH", source="tlh", target="de")

@@ -5,6 +5,7 @@ with transformers and not with itself.
 """
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -88,6 +89,37 @@ def tiny_t5(folder: Path, *, prefixes: bool = True, extra: Sequence[tuple[str, s
     model = transformers.T5ForConditionalGeneration(settings)
     train(model, tokenizer, rows_of(tokenizer, pairs), rate=3e-3)
     return saved(folder, model, tokenizer)
+
+
+def tiny_mt5(folder: Path) -> Path:
+    """mT5: gated, bytes for what its vocabulary lacks, a SentencePiece model alone; tuned for two pairs that it names.
+
+    In transformers 5 its tokenizer is T5's.
+    """
+    torch.manual_seed(0)
+    said = {f"translation_en_to_{code}": {"prefix": f"{code}: ", "num_beams": 4} for code in TARGETS}
+    raw = folder / "raw"
+    sentencepiece_model(
+        raw / "spiece.model", [*ALL, "de: fr: "], pad_id=0, eos_id=1, unk_id=2, bos_id=-1, vocab_size=480,
+        byte_fallback=True,
+    )  # fmt: skip
+    settings = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, "model_max_length": 128}
+    (raw / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = transformers.T5Tokenizer.from_pretrained(raw)
+    config = transformers.MT5Config(
+        vocab_size=len(tokenizer), decoder_start_token_id=0, task_specific_params=said, **T5_SIZES
+    )
+    model = transformers.MT5ForConditionalGeneration(config)
+    pairs = [
+        (said[f"translation_en_to_{code}"]["prefix"] + text, translated)
+        for code, translations in TARGETS.items()
+        for text, translated in zip(ENGLISH, translations, strict=True)
+    ]
+    train(model, tokenizer, rows_of(tokenizer, pairs), rate=3e-3)
+    model.save_pretrained(folder)
+    for name in ("spiece.model", "tokenizer_config.json"):  # as Google published it: without a tokenizer.json
+        shutil.copy(raw / name, folder)
+    return folder
 
 
 def tiny_m2m100(folder: Path) -> Path:
@@ -259,6 +291,7 @@ CHECKPOINTS: dict[str, Callable[[Path], Path]] = {
     "mbart25": partial(tiny_mbart, fifty=False),
     "madlad": tiny_madlad,
     "t5": tiny_t5,
+    "mt5": tiny_mt5,
     "flan": tiny_flan,
     "bart": tiny_summarizer,
     "led": partial(tiny_summarizer, kind="led"),

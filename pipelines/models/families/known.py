@@ -113,7 +113,8 @@ def _text_to_text(config: Any, tokenizer: Any, model: str, start: tuple[int, ...
 
     MADLAD has a tag for each target. T5 names its prefixes in ``task_specific_params`` and knows nothing else; Flan-T5
     inherited that list with the config, and is told by its gated layers (T5 1.1), which were never trained for the
-    prefixes alone. One without a list is what somebody made of it: an instruction can say everything.
+    prefixes alone. mT5 is gated and has no list to inherit: one with a list was trained for what it names. One without
+    a list is what somebody made of it: an instruction can say everything.
     """
     tags = [match[1] for token in tokenizer.get_vocab() if (match := _MADLAD.fullmatch(token))]
     if len(tags) > 1:
@@ -124,7 +125,7 @@ def _text_to_text(config: Any, tokenizer: Any, model: str, start: tuple[int, ...
         for task, params in (getattr(config, "task_specific_params", None) or {}).items()
         if (match := _PAIR.fullmatch(task)) and isinstance(params, dict) and params.get("prefix")
     }
-    gated = bool(getattr(config, "is_gated_act", False))
+    gated = config.model_type == "t5" and bool(config.is_gated_act)
     tasks = (("translation",) if pairs else ()) + tuple(prefixes)
     own_template = bool(getattr(tokenizer, "chat_template", None))
     return Family(
