@@ -14,6 +14,7 @@ from finetune.data.row import Row
 from finetune.judging.answers import Answer
 from finetune.judging.copied import longest_copied
 from finetune.judging.judgement import Copying, Judgement, MetricResult
+from finetune.training.prepared import rows_of
 from pipelines.text.languages import detect
 
 __all__ = ["Side", "held_out", "judge", "training_rows"]
@@ -46,7 +47,7 @@ def held_out(prepared: Path, limit: int) -> tuple[str, list[Row]]:
         Name of the part, and the rows; none where the data set has neither.
     """
     for part in ("test", "validation"):
-        rows = list(_rows(prepared / f"{part}.jsonl"))
+        rows = list(rows_of(prepared / f"{part}.jsonl"))
         if rows:
             chosen = {row.id for row in sorted(rows, key=lambda row: hashlib.sha256(row.id.encode()).digest())[:limit]}
             return part, [row for row in rows if row.id in chosen]
@@ -55,7 +56,7 @@ def held_out(prepared: Path, limit: int) -> tuple[str, list[Row]]:
 
 def training_rows(prepared: Path) -> Iterator[Row]:
     """The rows that were trained on."""
-    return _rows(prepared / "train.jsonl")
+    return rows_of(prepared / "train.jsonl")
 
 
 def judge(
@@ -186,10 +187,3 @@ def _copying(
 def _counts(base: Side, adapter: Side, reason: str) -> tuple[int, int]:
     one, two = (sum(answer.finish_reason == reason for answer in side.answers) for side in (base, adapter))
     return one, two
-
-
-def _rows(path: Path) -> Iterator[Row]:
-    if path.is_file():
-        with path.open("rb") as file:
-            for line in file:
-                yield Row.from_json(line)

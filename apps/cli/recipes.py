@@ -1,0 +1,56 @@
+"""Recipes on the command line: found by path or name, and explained value by value."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from finetune.recipe import Recipe
+
+__all__ = ["explained", "find_recipe"]
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe: a path, or the name of one that ships.
+
+    Raises:
+        InputError: ``recipe_unknown``, with the nearest names.
+    """
+    import finetune
+    from pipelines.errors import InputError, nearest
+
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    folder = Path(finetune.__file__).parent / "recipes"
+    shipped = {each.stem: each for each in sorted(folder.glob("*.yaml"))}
+    if name in shipped:
+        return shipped[name]
+    raise InputError("recipe_unknown", found=name, nearest=nearest(Path(name).stem, list(shipped)))
+
+
+def explained(path: Path, changes: Mapping[str, Any], recipe: "Recipe") -> dict[str, dict[str, Any]]:
+    """Every value of a recipe by its dotted name: ``value``, and ``from``: ``command``, ``recipe`` or ``default``."""
+    import yaml
+
+    written = dict(_leaves(yaml.safe_load(path.read_text(encoding="utf-8"))))
+
+    def origin(name: str) -> str:
+        own = name.removeprefix("data.") if name in ("data.task", "data.model") else name  # they are the recipe's own
+        if any(own == given or own.startswith(f"{given}.") for given in changes):
+            return "command"
+        return "recipe" if own in written else "default"
+
+    return {name: {"value": value, "from": origin(name)} for name, value in _leaves(recipe.model_dump(mode="json"))}
+
+
+def _leaves(data: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of everything that holds no further names."""
+    if isinstance(data, dict) and data:
+        for key, value in data.items():
+            yield from _leaves(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(data, list) and any(isinstance(value, dict) for value in data):
+        for place, value in enumerate(data):
+            yield from _leaves(value, f"{name}.{place}")
+    else:
+        yield name, data
