@@ -36,7 +36,7 @@ def test_each_task_has_one_for_a_cpu_with_the_rows_that_ship_and_one_for_a_gpu(t
 
 
 def test_models_of_the_hub_are_those_of_the_catalog_at_the_same_revision() -> None:
-    known = {entry.id: entry.revision for entry in entries().values()}
+    known = {entry.hub_id: entry.revision for entry in entries().values()}
     for path in LORA:
         name, _, revision = load_recipe(path).model.partition("@")
         if "/" in name:
