@@ -1,15 +1,15 @@
 """A recipe: what to teach which model, as a YAML file that says only what differs from the defaults here."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from finetune.data.config import DataConfig
-from pipelines.errors import InputError
-from pipelines.requests import validate
+from pipelines.errors import InputError, nearest
 
-__all__ = ["AdapterConfig", "CompareConfig", "Recipe", "TrainingConfig", "load_recipe"]
+__all__ = ["AdapterConfig", "CompareConfig", "Recipe", "TrainingConfig", "load_recipe", "parse_recipe"]
 
 
 class _Strict(BaseModel):
@@ -43,8 +43,9 @@ class TrainingConfig(_Strict):
     pass_tokens: Annotated[int, Field(ge=16)] | None = None
     """Most padded tokens of one forward pass; changes memory and time and not the result. None takes what suits the
     device."""
-    packed: bool = False
-    """Lay the rows of a pass end to end instead of padding them."""
+    packed: Literal["auto", "on", "off"] = "auto"
+    """Lay the rows of a pass end to end instead of padding them, and compute the beginning that they share once;
+    ``auto`` does where the model can and the rows share enough. The result is the same."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """For adapters of small models. Models of a billion weights and more want 1e-4 to 2e-4."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -52,9 +53,11 @@ class TrainingConfig(_Strict):
     """Share of the steps in which the learning rate rises from 0."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; with several processes each takes its own."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """bfloat16 where the processor has instructions for it, else float32."""
+    """bfloat16 where the processor has instructions for it, else float32. The adapter itself is always float32."""
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
     """Computes activations twice instead of keeping them; ``auto`` does where memory does not suffice without."""
     evaluate: Annotated[int, Field(ge=0)] = 0
@@ -78,7 +81,10 @@ class CompareConfig(_Strict):
 
 
 class Recipe(_Strict):
-    """Rows, a base model, and what to make of them."""
+    """Rows, a base model, and what to make of them.
+
+    What is not said in a recipe has the value that stands here; ``Recipe(...).model_dump()`` shows all of them.
+    """
 
     task: str
     model: str = "smollm2-135m"
@@ -94,17 +100,20 @@ class Recipe(_Strict):
     @classmethod
     def _same_task_and_model(cls, values: Any) -> Any:
         if isinstance(values, dict) and isinstance(values.get("data"), dict):
-            shared = {name: values[name] for name in ("task", "model") if name in values}
-            values = {**values, "data": {**shared, **values["data"]}}
+            shared = {name: values.get(name, cls.model_fields[name].default) for name in ("task", "model")}
+            for name, value in shared.items():
+                if values["data"].get(name, value) != value:
+                    raise ValueError(f"data.{name} is {values['data'][name]!r}, and {name} is {value!r}; leave it out")
+            values = {**values, "data": {**values["data"], **shared}}
         return values
 
 
-def load_recipe(path: Path, changes: dict[str, Any] | None = None) -> Recipe:
+def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe.
 
     Args:
         path: YAML file.
-        changes: Values that replace the file's: dotted name → value (``training.epochs``).
+        changes: Values that replace the file's: dotted name → value (``training.epochs``, ``data.sources.0.path``).
 
     Raises:
         InputError: The file cannot be read, is no recipe, or has a key that does not exist, with the nearest names.
@@ -114,13 +123,64 @@ def load_recipe(path: Path, changes: dict[str, Any] | None = None) -> Recipe:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError("recipe_unreadable", path=str(path), problem=str(error)) from error
+        problem = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
+        raise InputError("recipe_unreadable", path=str(path), problem=problem) from error
     if not isinstance(data, dict):
         raise InputError("recipe_unreadable", path=str(path), problem="it holds no keys")
     for name, value in (changes or {}).items():
-        place = data
-        *parents, last = name.split(".")
+        _put(data, name, value)
+    return parse_recipe(data)
+
+
+def parse_recipe(data: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain data, such as a YAML file holds.
+
+    Raises:
+        InputError: A key does not exist (``recipe_key_unknown``, with the nearest names), or a value is wrong.
+    """
+    try:
+        return Recipe.model_validate(dict(data))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(map(str, first["loc"])) or "recipe"
+        if first["type"] == "extra_forbidden":
+            known = _known_keys(first["loc"][:-1])
+            raise InputError("recipe_key_unknown", key=name, nearest=nearest(str(first["loc"][-1]), known)) from None
+        if first["type"] == "missing":
+            raise InputError("recipe_key_missing", key=name) from None
+        problem = first["msg"].removeprefix("Value error, ")
+        raise InputError("recipe_value", key=name, problem=problem, found=_shown(first["input"])) from None
+
+
+def _put(data: Any, name: str, value: Any) -> None:
+    """Set one value by its dotted name; parts that are missing are made."""
+    *parents, last = name.split(".")
+    place = data
+    try:
         for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    return validate(Recipe, data, "finetune")
+            if isinstance(place, list):
+                place = place[int(parent)]
+            else:
+                place[parent] = place = {} if place.get(parent) is None else place[parent]
+        place[int(last) if isinstance(place, list) else last] = value
+    except (ValueError, IndexError, TypeError, AttributeError):
+        raise InputError("recipe_key_unknown", key=name, nearest=nearest(name, _known_keys(()))) from None
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields at a place of a recipe, as pydantic names the place."""
+    model: Any = Recipe
+    for part in location:
+        if isinstance(part, str) and part in model.model_fields:
+            kinds = [model.model_fields[part].annotation]
+            while kinds:
+                kind = kinds.pop()
+                if isinstance(kind, type) and issubclass(kind, BaseModel):
+                    model = kind
+                kinds += get_args(kind)
+    return list(model.model_fields)
+
+
+def _shown(value: Any) -> str:
+    found = repr(value)
+    return found if len(found) <= 60 else f"{found[:57]}..."

@@ -10,52 +10,46 @@ from pipelines.models.source import ModelSource
 __all__ = ["load_base", "with_adapter"]
 
 
-def load_base(source: ModelSource, choice: DeviceChoice, quantization: str | None = None) -> Any:
-    """The base model, frozen, with its weights in the number format of ``choice``.
+def load_base(source: ModelSource, choice: DeviceChoice, *, sharded: bool = False) -> Any:
+    """The base model, frozen, as serving loads it.
+
+    Args:
+        source: Where it is.
+        choice: Device, number format and quantization.
+        sharded: It is going to be divided among GPUs, and is loaded into main memory first.
 
     Raises:
-        InputError: ``quantization_device`` or ``quantization_package``.
+        InputError: It cannot be loaded, with the reason.
     """
-    import torch
-    import transformers
-
+    from pipelines.engines.loading import load_model
+    from pipelines.engines.placement import Placement
     from pipelines.engines.seq2seq.loading import is_encoder_decoder
 
-    kind = transformers.AutoModelForSeq2SeqLM if is_encoder_decoder(source) else transformers.AutoModelForCausalLM
-    dtype = getattr(torch, choice.dtype)
-    options: dict[str, Any] = {"dtype": dtype}
-    if quantization == "4bit":
-        options["quantization_config"] = transformers.BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    elif quantization == "8bit":
-        options["quantization_config"] = transformers.BitsAndBytesConfig(load_in_8bit=True)
-    if quantization:
-        options["device_map"] = {"": choice.device}
-    model = kind.from_pretrained(**source.arguments(), **options)
-    model.config.use_cache = False
-    return model
+    placement = Placement(("cpu",) if sharded and not choice.quantization else (choice.device,))
+    return load_model(source, choice, placement, encoder_decoder=is_encoder_decoder(source))[0]
 
 
-def with_adapter(model: Any, config: AdapterConfig, seed: int) -> Any:
+def with_adapter(model: Any, source: ModelSource, config: AdapterConfig, seed: int) -> Any:
     """The model with a fresh adapter; nothing else of it can be trained.
 
     Args:
         model: The base.
+        source: Where it is; the adapter names it.
         config: Kind, rank, targets.
         seed: Of the adapter's first weights.
 
     Raises:
         InputError: ``adapter_target_missing`` for a module that the model does not have.
     """
+    import warnings
+
     import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from transformers.pytorch_utils import Conv1D
 
     if isinstance(config.targets, list):
-        linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+        kinds = (torch.nn.Linear, Conv1D)  # GPT-2 has linear layers of its own
+        linear = {name for name, module in model.named_modules() if isinstance(module, kinds)}
         names = {name.rpartition(".")[2] for name in linear}
         for target in config.targets:
             if not any(name == target or name.endswith(f".{target}") for name in linear):
@@ -71,6 +65,11 @@ def with_adapter(model: Any, config: AdapterConfig, seed: int) -> Any:
         target_modules=config.targets,
         use_rslora=config.kind == "rslora",
         use_dora=config.kind == "dora",
+        # What a person wrote, never the folder of this machine's cache that it stands for.
+        base_model_name_or_path=source.hub_id or source.reference,
+        revision=source.revision,
     )
-    # Weights of the adapter stay in float32 whatever the base has: steps of 1e-4 are lost in bfloat16's 8 bits.
-    return get_peft_model(model, lora, autocast_adapter_dtype=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name that is going to change
+        # Weights of the adapter stay in float32 whatever the base has: steps of 1e-4 are lost in bfloat16's 8 bits.
+        return get_peft_model(model, lora, autocast_adapter_dtype=True)

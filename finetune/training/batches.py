@@ -70,8 +70,9 @@ class Collator:
         """The passes of a step.
 
         Returns:
-            ``passes``: for each the tensors ``input_ids``, ``position_ids``, ``targets`` (rows, kept columns),
-            ``attention_mask`` where anything is padded; for an encoder–decoder model those of both sides.
+            ``passes``: for each the tensors ``input_ids`` and ``position_ids`` (rows, columns), ``attention_mask``
+            where anything is padded, ``columns``: those in which any row has a target, ``targets`` (rows, these
+            columns); for an encoder–decoder model the inputs of both sides, and targets for all columns.
             ``trained``: number of targets in all of them, ``read``: tokens without padding.
         """
         examples = [self._examples[place] for place in places]
@@ -94,17 +95,14 @@ class Collator:
         if self._packed:
             return _packed(rows, targets)
         width = max(map(len, rows))
-        # Rows end together, so that the replies stand in the last columns: only there logits are computed.
+        # Rows end together, so that the replies stand in the same columns: only there logits are computed.
         inputs = {
             "input_ids": torch.stack([_left(row, width, self._pad) for row in rows]),
             "position_ids": torch.stack([_left(torch.arange(len(row)), width, 0) for row in rows]),
         }
         if any(len(row) < width for row in rows):
             inputs["attention_mask"] = torch.stack([_left(torch.ones_like(row), width, 0) for row in rows])
-        stacked = torch.stack([_left(row, width, IGNORED) for row in targets])
-        wanted = (stacked != IGNORED).any(0).nonzero()
-        kept = width - int(wanted[0]) if len(wanted) else 1
-        return {**inputs, "targets": stacked[:, width - kept :]}
+        return {**inputs, **_kept(torch.stack([_left(row, width, IGNORED) for row in targets]))}
 
     def _pair(self, examples: list[Example]) -> dict[str, Any]:
         encoders = [torch.from_numpy(each.encoder.astype("int64")) for each in examples if each.encoder is not None]
@@ -143,13 +141,21 @@ def _packed(rows: list[torch.Tensor], targets: list[torch.Tensor]) -> dict[str, 
     )
     positions = torch.cat([torch.arange(shared)] + [torch.arange(shared, shared + len(row)) for row in rest])
     same = (owner[:, None] == owner[None]) | (owner[None] == 0)
-    stacked = torch.cat([row[shared:] for row in targets])[None]
+    # Where all rows begin alike there are no targets.
+    stacked = torch.cat([targets[0][:shared], *(row[shared:] for row in targets)])[None]
     return {
         "input_ids": torch.cat([rows[0][:shared], *rest])[None],
         "position_ids": positions[None],
         "attention_mask": (same & torch.ones(same.shape, dtype=torch.bool).tril())[None, None],
-        "targets": stacked,
+        **_kept(stacked),
     }
+
+
+def _kept(targets: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The columns in which any row has a target; the last one where none has, for a pass without columns is none."""
+    columns = (targets != IGNORED).any(0).nonzero()[:, 0]
+    columns = columns if len(columns) else torch.tensor([targets.shape[1] - 1])
+    return {"columns": columns, "targets": targets[:, columns]}
 
 
 def _shared(rows: list[torch.Tensor], targets: list[torch.Tensor]) -> int:

@@ -7,15 +7,44 @@ disk; it is removed, and training goes on from the one before.
 
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.home import disk_errors, write_atomically
 
-__all__ = ["MARKER", "complete", "is_complete", "keep_only", "last_complete", "step_of"]
+__all__ = ["MARKER", "complete", "is_complete", "judged_steps", "keep_only", "last_complete", "step_of", "writing"]
 
 MARKER = "complete.json"
 _PREFIX = "checkpoint-"
+# What torch's and safetensors' own writers say of a disk, which are no errors of the system for Python.
+_WRITERS = re.compile(r"inline_container|PytorchStreamWriter|I/O error|IoError")
+_PROBE_BYTES = 1 << 24
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what the writers of a checkpoint say of a disk into one sentence.
+
+    Raises:
+        CinquainError: ``disk_full``, ``disk_permission`` or ``disk_failed``.
+    """
+    with disk_errors(folder):
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:
+            if not _WRITERS.search(str(error)):
+                raise
+            probe = folder / "probe"
+            try:
+                probe.write_bytes(bytes(_PROBE_BYTES))  # the system says what the writers keep to themselves
+            finally:
+                probe.unlink(missing_ok=True)
+            raise OSError(str(error)) from error
 
 
 def complete(folder: Path) -> None:
@@ -57,6 +86,12 @@ def keep_only(run: Path, steps: set[int]) -> None:
         if step_of(folder) not in steps:
             (folder / MARKER).unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def judged_steps(folder: Path) -> set[int]:
+    """Steps whose evaluations a checkpoint knows."""
+    state = json.loads((folder / "trainer_state.json").read_bytes())
+    return {int(entry["step"]) for entry in state["log_history"]}
 
 
 def step_of(folder: Path) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from finetune.data.rendering import Rendered
-from pipelines.errors import CinquainError
+from pipelines.errors import CinquainError, InputError
 from pipelines.home import disk_errors, write_atomically
 
 __all__ = ["Example", "Examples", "write_examples"]
@@ -79,6 +79,7 @@ def write_examples(folder: Path, rendered: Iterable[Rendered]) -> Examples:
         rendered: The rows, read once: no more than one of them is in memory.
 
     Raises:
+        InputError: ``example_masked`` for a row without anything to learn.
         CinquainError: The disk is full or refuses.
     """
     with disk_errors(folder):
@@ -92,6 +93,8 @@ def write_examples(folder: Path, rendered: Iterable[Rendered]) -> Examples:
             (folder / "ends.bin").open("wb") as ends,
         ):
             for each in rendered:
+                if not any(each.labels):
+                    raise InputError("example_masked", row=count + 1, tokens=len(each.tokens))
                 read = each.encoder or []
                 count, total, encoder_total = count + 1, total + len(each.tokens), encoder_total + len(read)
                 tokens.write(np.asarray(each.tokens, np.int32).tobytes())
