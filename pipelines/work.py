@@ -12,6 +12,7 @@ from pipelines.prompts import Prompt
 from pipelines.provenance import environment
 from pipelines.requests import TaskRequest
 from pipelines.tasks.base import Run, Step, Stopped, Task
+from pipelines.text.repetition import repeated_end
 
 __all__ = ["Work"]
 
@@ -85,6 +86,10 @@ class Work:
                 self._finish_reason = completion.finish_reason
             if completion.finish_reason == "length":
                 self._limit = call.options.max_new_tokens
+            # A model that ended by itself was in no circle, whatever it repeated.
+            if completion.finish_reason != "stop" and (circle := repeated_end(completion.text)):
+                passage = circle.passage if len(circle.passage) <= 80 else f"{circle.passage[:80]}…"
+                self._run.note("reply_repeats", times=circle.times, text=" ".join(passage.split()))
             # Each of a hundred chunks says the same of its model: once is enough.
             self._run.notes += [note for note in completion.notes if note not in self._run.notes]
             if self._first_token_s is None and completion.first_token_s is not None:

@@ -125,9 +125,10 @@ def test_the_length_bounds_the_tokens(fields, options, tokens):
 
 
 def test_a_text_cut_by_its_length_names_the_way_out():
-    result = writer("word " * 400)(brief="x", length="short")
+    words = " ".join(f"word{number}" for number in range(400))
+    result = writer(words)(brief="x", length="short")
     assert (codes(result), result.finish_reason) == (["reply_at_task_limit"], "length")
-    assert codes(writer("word " * 400)(brief="x", max_new_tokens=20)) == ["reply_at_limit"]
+    assert codes(writer(words)(brief="x", max_new_tokens=20)) == ["reply_at_limit"]
 
 
 def test_the_prompt_says_what_was_asked():
