@@ -30,7 +30,7 @@ class Progress:
     def tell(self, item: Note | CinquainError) -> None:
         """Show the sentence of a note, or of a failure that does not end the run."""
         if not self._quiet:
-            self._console().print(sentence(item, self._language))
+            self._console().print(_shown(sentence(item, self._language)))
 
     @contextmanager
     def step(self, code: str, total: int | None = None, **parameters: Any) -> Iterator[Callable[[int], None]]:
@@ -63,4 +63,9 @@ class Progress:
         return Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def _sentence(self, code: str, parameters: dict[str, Any]) -> str:
-        return sentence(Note(code, parameters), self._language)
+        return _shown(sentence(Note(code, parameters), self._language))
+
+
+def _shown(text: str) -> str:
+    """Without what a terminal would obey: names of files and packages may hold escape sequences."""
+    return "".join(character for character in text if character.isprintable() or character in "\n\t\u3000\u00a0")
