@@ -261,7 +261,7 @@ def test_a_killed_download_goes_on_at_the_same_commit(hub: FakeHub) -> None:
     repository = hub.add("org/name", small_model())
     hub.hold["model.safetensors"] = 1000
     with start("org/name") as process:
-        assert hub.held.wait(60)
+        assert hub.held.wait(300)
         os.kill(process.pid, signal.SIGKILL)
     commit = repository.branches["main"]
     repository.commit(small_model(vocab_size=8))
@@ -278,7 +278,7 @@ def test_of_two_processes_the_second_waits_and_fetches_nothing(hub: FakeHub, ggu
     hub.add("org/name", {"tiny.gguf": gguf})
     hub.hold["tiny.gguf"] = 1000
     with start("org/name") as first:
-        assert hub.held.wait(60)
+        assert hub.held.wait(300)
         with start("org/name") as second:
             assert second.stderr is not None
             assert "Another process is fetching org/name" in second.stderr.readline()
