@@ -83,7 +83,7 @@ def _units(row: Row, task: str) -> list[Any]:
         for divide in (_paragraphs, _sentences):
             texts = divide(row.request["text"], languages[0])
             replies = divide(row.reply, languages[1])
-            if len(texts) == len(replies) > 1:
+            if len(texts) == len(replies) > 1 and all(part.strip() for part in (*texts, *replies)):
                 return list(zip(texts, replies, strict=True))
     if task == "dialogue":
         return list(_exchanges([*row.request["messages"], {"role": "assistant", "content": row.reply}]))
@@ -91,7 +91,7 @@ def _units(row: Row, task: str) -> list[Any]:
 
 
 def _paragraphs(text: str, language: str) -> list[str]:
-    return re.findall(r"[^\n]+\n*", text.strip())
+    return re.findall(r"[^\n]+\n*", text.strip("\n"))
 
 
 def _sentences(text: str, language: str) -> list[str]:
@@ -113,7 +113,7 @@ def _exchanges(turns: list[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
 def _joined(row: Row, units: list[Any], task: str) -> Row:
     if task == "translation":
         text, reply = ("".join(side) for side in zip(*units, strict=True))
-        return replace(row, request={**row.request, "text": text.strip()}, reply=reply.strip())
+        return replace(row, request={**row.request, "text": text.rstrip()}, reply=reply.rstrip())
     system = [turn for turn in row.request["messages"] if turn["role"] == "system"]
     turns = [turn for unit in units for turn in unit]
     return replace(row, request={**row.request, "messages": [*system, *turns[:-1]]}, reply=turns[-1]["content"])
