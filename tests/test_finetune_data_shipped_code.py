@@ -121,7 +121,11 @@ def test_shell_programs_run_and_pass(row: dict[str, Any], tmp_path: Path) -> Non
     assert check(row).strip()
     done = subprocess.run(
         ["bash", "-c", f"program='{file}'\n{BASH_PRELUDE}{check(row)}"],
-        **{"cwd": folder, "stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 60},
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
 

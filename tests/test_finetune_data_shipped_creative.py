@@ -9,13 +9,13 @@ from typing import Any, get_args
 import pytest
 
 from pipelines.requests import validate
-from pipelines.tasks import TASKS
+from pipelines.tasks.creative_writing import CreativeRequest, CreativeWriting
 from pipelines.text.verse import Form, check_form
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = (ROOT / "finetune/data/shipped/creative_writing.jsonl").read_text(encoding="utf-8").splitlines()
 ROWS: list[dict[str, Any]] = [json.loads(line) for line in LINES]
-TASK = TASKS["creative_writing"]()
+TASK = CreativeWriting()
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
 WORN = re.compile(
@@ -51,7 +51,7 @@ def phrases(row: dict[str, Any]) -> set[str]:
 
 @each_row
 def test_the_text_has_the_form_that_was_asked_for(row: dict[str, Any]) -> None:
-    request = validate(TASK.request_type, row["request"], TASK.name)
+    request = validate(CreativeRequest, row["request"], TASK.name)
     whole = f"{request.text}\n{row['reply']}" if request.mode == "continue" else row["reply"]
     facts = check_form(whole, request.form, request.language, request.length)
     assert [fact for fact in facts if not fact.ok] == []
