@@ -159,6 +159,7 @@ def test_summaries_say_what_their_texts_say() -> None:
         text = row.request["text"]
         spoken, written = surely(text), surely(row.reply)
         assert spoken
+        assert written
         assert written == row.request.get("language", spoken).split("-")[0], row.reply
         foreign = unsupported(row.reply, text, written)
         assert not foreign.numbers, row.reply
