@@ -1,0 +1,67 @@
+"""Several processes give what one process gives; those that divide the weights need GPUs and say so."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from finetune.training.processes import Processes
+from finetune.training.run import train, training_device
+from pipelines import InputError
+from tests.doubles.tiny import tiny_chat_model
+from tests.doubles.training_rows import losses, tiny_recipe, weights
+
+ROOT = Path(__file__).parent.parent
+LAUNCH = sorted((ROOT / "finetune" / "launch").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_chat_model(tmp_path_factory.mktemp("base"))
+
+
+def test_two_processes_give_the_result_of_one(base: Path, tmp_path: Path) -> None:
+    # Five rows to a step: the shares differ in size, and so do their numbers of passes.
+    changes = {"training__batch_size": 5, "training__pass_tokens": 200, "training__max_steps": 6, "compare": {"rows": 0}}
+    alone, together = (tiny_recipe(base, tmp_path / name, **changes) for name in ("alone", "together"))
+    train(alone)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(together.model_dump(mode="json")))
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--config_file", "finetune/launch/ddp.yaml",
+        "-m", "finetune", str(recipe),
+    ]  # fmt: skip
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, two = (losses(Path(each.output)) for each in (alone, together))
+    assert [entry[:2] for entry in one] == [entry[:2] for entry in two]
+    assert [entry[2] for entry in one] == pytest.approx([entry[2] for entry in two], rel=1e-3)
+    assert one[1][2] == pytest.approx(two[1][2], rel=1e-6)  # before sums in another order have added up
+    assert weights(Path(alone.output)).keys() == weights(Path(together.output)).keys()
+    assert not (Path(together.output) / ".work").exists()
+
+
+@pytest.mark.parametrize(("name", "how"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")])
+def test_weights_are_not_divided_on_a_processor(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str
+) -> None:
+    monkeypatch.setenv(name, "true")
+    with pytest.raises(InputError) as caught:
+        Processes(training_device(tiny_recipe(base, tmp_path)))
+    assert caught.value.code == "sharded_on_cpu"
+    assert str(caught.value).startswith(f"{how} divides the weights among NVIDIA GPUs")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("path", LAUNCH, ids=lambda path: path.stem)
+def test_each_launch_file_is_one_for_accelerate(path: Path) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(path))
+    assert config.mixed_precision == "no"
+    assert config.num_processes > 1
+    assert f"finetune/launch/{path.name}" in path.read_text()
