@@ -158,7 +158,7 @@ def test_windows_of_a_dialogue_hold_whole_exchanges_and_the_system_message(
     turns: list[str], system: str, room: int, step: Steps
 ) -> None:
     row = dialogue(*turns, system=system)
-    limit = step.tokens(dialogue("a", "a", system=system), "dialogue") + room
+    limit = max(16, step.tokens(dialogue("a", "a", system=system), "dialogue") + room)
     outcome = step(row, "dialogue", limit)
     if not outcome.rows:
         assert outcome.reason == "not_splittable"
