@@ -24,13 +24,12 @@ _CHATS = ("messages", "conversations", "turns")
 def holds_lines(path: Path) -> bool:
     """Whether a file named ``.json`` is JSONL: its first line is a whole object, and another one follows."""
     with open_bytes(path) as stream:
-        lines = (line for _ in range(100) if (line := next_line(stream)).strip())
+        lines = (line for _ in range(100) if (line := next_line(stream).lstrip(b"\xef\xbb\xbf \t\r\n")))
         first, second = next(lines, b""), next(lines, b"")
-    return (
-        bool(second)
-        and all(line.lstrip(b"\xef\xbb\xbf \t").startswith(b"{") for line in (first, second))
-        and ((record := parsed("", first)) is not None and record.problem != "not_json")
-    )
+    if not (first.startswith(b"{") and second.startswith(b"{")):
+        return False
+    record = parsed("", first)
+    return record is not None and record.problem != "not_json"
 
 
 def read_json(name: str, path: Path, encoding: str | None = None) -> Iterator[Record]:
@@ -70,7 +69,9 @@ def _values(value: Any) -> list[Any]:
         return [value]
     columns = list(value.values())
     if all(isinstance(column, dict) and column.keys() == columns[0].keys() for column in columns):
-        if all(key.isdecimal() for key in columns[0]):  # pandas: {"text": {"0": "…", "1": "…"}, "reply": {…}}
+        if columns[0] and all(
+            key.isdecimal() for key in columns[0]
+        ):  # pandas: {"text": {"0": "…", "1": "…"}, "reply": {…}}
             return [{name: column[key] for name, column in value.items()} for key in columns[0]]
         if all(key.isdecimal() for key in value):  # and the other way round
             return columns

@@ -27,13 +27,14 @@ def as_pair(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any
     Raises:
         InputError: ``row_columns`` where ``translation`` lacks a language that was named.
     """
+    # First: beside them, "source" and "target" are languages and no texts.
+    if isinstance(data.get("text"), str) and isinstance(data.get("translation"), str):
+        languages = (_first(data, (*_SOURCES, "source")), _first(data, (*_TARGETS, "target")))
+        return _written(data, data["text"], data["translation"], *languages)
     for text, translation in _TEXTS:
         if isinstance(data.get(text), str) and isinstance(data.get(translation), str):
             languages = (_first(data, _SOURCES), _first(data, _TARGETS))
             return _written(data, data[text], data[translation], *languages)
-    if isinstance(data.get("text"), str) and isinstance(data.get("translation"), str):
-        languages = (_first(data, (*_SOURCES, "source")), _first(data, (*_TARGETS, "target")))
-        return _written(data, data["text"], data["translation"], *languages)
     return _by_language(data, values)
 
 
