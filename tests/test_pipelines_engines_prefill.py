@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.engines.cache import new_cache
-from pipelines.engines.prefill import PREFILL_CHUNK, padded, read, read_rows
+from pipelines.engines.prefill import padded, read, read_rows
+from pipelines.engines.sizes import PREFILL_CHUNK
 from tests.test_pipelines_engines_decoding import tiny_model
 
 MODEL = tiny_model("Llama")

@@ -6,22 +6,45 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 
 from apps.cli.main import main
+from pipelines.engines.device import DeviceChoice
+from pipelines.engines.placement import plan
 from pipelines.errors import CinquainError, InputError
+from pipelines.generation import Note
+from pipelines.home import megabytes
 from pipelines.models import resolve
 from pipelines.models.auto import resolve_auto
-from pipelines.models.catalog import ALL_TASKS, Entry, Machine, entries, find, fits, machine, memory_bytes, ranked
+from pipelines.models.catalog import (
+    ALL_TASKS,
+    CPU_PARAMETERS,
+    Entry,
+    Machine,
+    entries,
+    find,
+    fits,
+    machine,
+    memory_bytes,
+    ranked,
+)
 from pipelines.models.embedded import EMBEDDED
 from pipelines.models.hub.cache import cache_folder
+from pipelines.models.memory import estimate, gigabytes
 from pipelines.models.progress import Progress
 from pipelines.models.reference import hub_reference
+from pipelines.models.shape import shape_of
+from pipelines.models.source import ModelSource
 from pipelines.models.store import list_catalog, show
 from pipelines.wording import sentence
 from tests.doubles.fake_hub import Answer, FakeHub, small_model, use_hub
 
-LARGE = Machine("cuda", 80_000_000_000, 2)
-SMALL = Machine("cpu", 4_000_000_000, 6)
+GPU = DeviceChoice("cuda", "bfloat16", False, Note("dtype_cuda_bfloat16"))
+CPU = DeviceChoice("cpu", "float32", True, Note("dtype_cpu_one_row"))
+LARGE = Machine(GPU, {"cuda:0": 80_000_000_000})
+SMALL = Machine(CPU, {"cpu": 4_000_000_000})
 
 each_entry = pytest.mark.parametrize("entry", entries().values(), ids=list(entries()))
 
@@ -61,6 +84,69 @@ def test_bytes_and_parameters_agree(entry: Entry) -> None:
     # 2 bytes for bfloat16, 4 for float32; gpt-oss stores most of its weights in 4 bits.
     width = entry.size_bytes / entry.parameters
     assert width == pytest.approx(2, rel=0.05) or width == pytest.approx(4, rel=0.05) or entry.alias == "gpt-oss-20b"
+
+
+@each_entry
+def test_sizes_and_parameters_agree(entry: Entry) -> None:
+    """What the layers of the config add up to, norms and biases and tables of positions apart."""
+    shape = entry.shape
+    attention = shape.hidden * shape.head * 2 * (shape.heads + shape.groups)
+    block = shape.hidden * shape.inner
+    if not entry.encoder_decoder:
+        # The experts of gpt-oss are 32, of which a token passes 4.
+        layers = len(shape.windows) * (attention + 3 * block * (8 if entry.alias == "gpt-oss-20b" else 1))
+    else:
+        decoder = len(shape.windows) // 2
+        encoder = 12 if decoder == 6 else decoder  # the distilled one lost half of its decoder
+        block *= 3 if entry.alias == "madlad400-3b" else 2
+        layers = encoder * (attention + block) + decoder * (2 * attention + block)
+        layers += shape.hidden * (entry.context_length or 0)
+        if entry.alias == "led-large-arxiv":
+            layers += encoder * 3 * shape.hidden**2  # global attention has projections of its own
+    assert shape.linear == pytest.approx(layers, rel=0.02)
+
+
+MEASURED = {
+    "qwen2.5-0.5b": transformers.Qwen2Config(
+        hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2,
+        vocab_size=151936, tie_word_embeddings=True,
+    ),
+    "qwen3-0.6b": transformers.Qwen3Config(
+        hidden_size=1024, intermediate_size=3072, num_hidden_layers=28, num_attention_heads=16, num_key_value_heads=8,
+        head_dim=128, vocab_size=151936, tie_word_embeddings=True,
+    ),
+    "olmo2-1b": transformers.Olmo2Config(
+        hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=16, num_key_value_heads=16,
+        vocab_size=100352, tie_word_embeddings=False,
+    ),
+    "m2m100-418m": transformers.M2M100Config(vocab_size=128112),
+    "bart-large-cnn": transformers.BartConfig(vocab_size=50264),
+}  # fmt: skip
+"""The configs of some entries as transformers makes them."""
+
+
+@pytest.mark.parametrize("alias", MEASURED)
+@pytest.mark.parametrize("choice", [GPU, CPU], ids=["cuda", "cpu"])
+def test_the_catalog_estimates_memory_as_loading_does(alias: str, choice: DeviceChoice, tmp_path: Path) -> None:
+    MEASURED[alias].save_pretrained(tmp_path)
+    entry = entries()[alias]
+    if entry.encoder_decoder:
+        choice = replace(choice, one_row=False)
+    when_loading = estimate(shape_of(ModelSource(alias, "folder", tmp_path)), choice).held(choice.kind)
+    assert memory_bytes(entry, choice) == pytest.approx(when_loading, rel=0.02)
+
+
+@given(st.sampled_from(sorted(entries())), st.integers(10**8, 4 * 10**10), st.booleans())
+def test_what_fits_is_what_loading_would_not_refuse(alias: str, free: int, gpu: bool) -> None:
+    entry = entries()[alias]
+    here = Machine(GPU, {"cuda:0": free}) if gpu else Machine(CPU, {"cpu": free})
+    refused = None
+    try:
+        plan(entry.shape, replace(here.choice, one_row=not gpu and not entry.encoder_decoder), here.free, "x")
+    except InputError as error:
+        refused = error.parameters["needed"]
+    assert refused in (None, gigabytes(memory_bytes(entry, here.choice)))
+    assert fits(entry, here) == (refused is None and (gpu or entry.active_parameters <= CPU_PARAMETERS))
 
 
 @each_entry
@@ -118,16 +204,19 @@ def test_languages_count_where_they_are_known() -> None:
 
 def test_memory_and_speed_decide_what_fits() -> None:
     entry = entries()["qwen3-4b"]
-    assert memory_bytes(entry, 2) > entry.size_bytes
+    needed = memory_bytes(entry, GPU)
+    assert needed > entry.size_bytes
     assert fits(entry, LARGE)
-    assert not fits(entry, Machine("cuda", memory_bytes(entry, 2) - 1, 2))
-    assert not fits(entry, Machine("cpu", 10**12, 6))  # it has room there, and answers a word in a second
+    assert fits(entry, Machine(GPU, {"cuda:0": needed}))
+    assert not fits(entry, Machine(GPU, {"cuda:0": needed - 1}))
+    assert fits(entry, Machine(GPU, {"cuda:0": needed // 2 + 10**9, "cuda:1": needed // 2 + 10**9}))
+    assert not fits(entry, Machine(CPU, {"cpu": 10**12}))  # it has room there, and answers a word in a second
     assert fits(entries()["qwen2.5-0.5b"], SMALL)
 
 
 def test_this_machine_has_memory() -> None:
     here = machine()
-    assert here.device in {"cpu", "cuda", "mps"}
+    assert here.choice.kind in {"cpu", "cuda", "mps"}
     assert 0 < here.free_bytes < 10**14
 
 
@@ -144,6 +233,7 @@ def test_auto_fetches_the_best_that_fits_and_says_why(
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("auto takes qwen3-8b (Apache-2.0): the best of the catalog that fits this machine")
     assert "16,400 MB are fetched" in lines[0]
+    assert f"(cuda: needs {megabytes(memory_bytes(entries()['qwen3-8b'], GPU))}, 80,000 MB free)" in lines[0]
     assert source.chosen is not None
     assert sentence(source.chosen) == lines[0]
     assert "qwen2.5-0.5b" in str(resolve_auto("dialogue", (), Progress(quiet=True), SMALL).reference)
@@ -246,14 +336,20 @@ def test_the_catalog_tells_what_is_here_and_what_fits(hub: FakeHub, monkeypatch:
         list_catalog("translate")
 
 
-def test_an_unpinned_entry_is_pinned_at_first_use(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = entries()["madlad400-3b"]
-    assert entry.revision is None
-    commit = hub.add(entry.hub_id, small_model("t5")).branches["main"]
-    assert show(entry.alias).revision is None
-    resolve(entry.alias, quiet=True)
-    model = show(entry.alias)
-    assert model.revision == commit
+UNPINNED = [alias for alias, entry in entries().items() if entry.revision is None] + ["opus-mt-en-fr"]
+
+
+@pytest.mark.parametrize("alias", UNPINNED)
+def test_an_unpinned_entry_is_pinned_at_first_use(hub: FakeHub, alias: str) -> None:
+    entry = find(alias)
+    assert entry is not None
+    repository = hub.add(entry.hub_id, small_model("t5"))
+    commit = repository.branches["main"]
+    assert show(alias).revision is None
+    resolve(alias, quiet=True)
+    repository.commit(small_model("t5", vocab_size=7))
+    model = show(alias)
+    assert model.revision == commit == resolve(alias, quiet=True).revision
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", model.pinned or "")
 
 

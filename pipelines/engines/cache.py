@@ -12,6 +12,8 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from pipelines.engines.sizes import SPARE
+
 __all__ = [
     "GrowingCache",
     "GrowingLayer",
@@ -22,9 +24,6 @@ __all__ = [
     "new_cache",
     "side_by_side",
 ]
-
-_SPARE = 64
-"""Tokens of room that a new layer has beyond its first states."""
 
 
 class GrowingLayer(DynamicLayer):
@@ -44,7 +43,7 @@ class GrowingLayer(DynamicLayer):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append states and return all of them."""
         if not self.is_initialized:
-            self.start(key_states, value_states, key_states.shape[-2] + _SPARE)
+            self.start(key_states, value_states, key_states.shape[-2] + SPARE)
         end = self._length + key_states.shape[-2]
         if end > self._key_buffer.shape[-2]:
             self._key_buffer = self._grown(self._key_buffer, 2 * end)
@@ -192,7 +191,7 @@ def expanded(prefix: GrowingCache, rows: int, room: int, config: Any) -> Growing
         assert isinstance(source, GrowingLayer)
         keys = source.keys.expand(rows, -1, -1, -1)
         values = source.values.expand(rows, -1, -1, -1)
-        layer.start(keys, values, keys.shape[-2] + room + _SPARE)
+        layer.start(keys, values, keys.shape[-2] + room + SPARE)
         layer.update(keys, values)
     return cache
 
@@ -210,7 +209,7 @@ def side_by_side(like: GrowingCache, rows: int, tokens: int, config: Any) -> Gro
             states.new_zeros(1).expand(rows, states.shape[1], tokens, states.shape[3])
             for states in (source.keys, source.values)
         )
-        layer.start(keys, values, tokens + _SPARE)
+        layer.start(keys, values, tokens + SPARE)
         layer.update(keys, values)
     return cache
 

@@ -12,7 +12,6 @@ import torch
 
 from pipelines.engines.cache import PrefixCache, expanded, holds_rows, new_cache
 from pipelines.engines.prefill import (
-    PREFILL_CHUNK,
     SMALLEST_PREFIX,
     Passes,
     beginning,
@@ -22,6 +21,7 @@ from pipelines.engines.prefill import (
     shares_beginnings,
 )
 from pipelines.engines.sampling import Sampler
+from pipelines.engines.sizes import PREFILL_CHUNK
 
 __all__ = ["decode"]
 

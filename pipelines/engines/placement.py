@@ -95,7 +95,7 @@ def plan(shape: ModelShape, choice: DeviceChoice, free: Mapping[str, int], refer
     here = Placement((choice.device,), shape=shape, estimate=need)
     asked = {device: size for device, size in free.items() if device.partition(":")[0] == choice.kind}
     for device, size in asked.items():
-        if _held(need, choice.kind) <= size:
+        if need.held(choice.kind) <= size:
             return replace(here, devices=(device,), batch_tokens=_batch_tokens(need, size))
     if choice.device == "cuda":
         # Each GPU needs its own libraries and room to work, and may be left with a part of a layer's size empty.
@@ -114,7 +114,7 @@ def plan(shape: ModelShape, choice: DeviceChoice, free: Mapping[str, int], refer
         "model": reference,
         "device": choice.device,
         "dtype": choice.label,
-        "needed": gigabytes(_held(need, choice.kind)),
+        "needed": gigabytes(need.held(choice.kind)),
         "weights": gigabytes(need.weights + need.copies),
         "free": ", ".join(f"{device} {gigabytes(size)}" for device, size in asked.items()),
     }
@@ -172,11 +172,6 @@ def check_call(
         )
 
 
-def _held(need: MemoryEstimate, kind: str) -> int:
-    """What a model takes of a device's memory; the tokenizer is in main memory, which Apple's GPUs share."""
-    return need.device if kind == "cuda" else need.total
-
-
 def _batch_tokens(need: MemoryEstimate, free: int) -> int:
     """Tokens whose keys and values fit beside the model. A smaller batch is slower, and nothing else."""
     left = free - (need.total - need.cache)
@@ -198,7 +193,7 @@ def _alternatives(shape: ModelShape, choice: DeviceChoice, free: Mapping[str, in
         on_cpu = replace(choice, device="cpu", quantization=None, dtype="bfloat16", one_row=False)
         changes.append(("device=cpu, dtype=bfloat16", on_cpu))
     for words, changed in changes:
-        needed = _held(estimate(shape, changed), changed.kind)
+        needed = estimate(shape, changed).held(changed.kind)
         most = max((size for device, size in free.items() if device.partition(":")[0] == changed.kind), default=0)
         if shape.stored is None and needed <= most:
             yield f"{words} ({gigabytes(needed)})"

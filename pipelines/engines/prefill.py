@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import torch
 
 from pipelines.engines.cache import GrowingCache, PrefixCache, expanded, is_growing, new_cache, side_by_side
+from pipelines.engines.sizes import PREFILL_CHUNK
 
 __all__ = [
-    "PREFILL_CHUNK",
     "SMALLEST_PREFIX",
     "Passes",
     "beginning",
@@ -30,11 +30,6 @@ Passes = Generator[list[tuple[int, int]], set[int] | None, None]
 ResultT = TypeVar("ResultT")
 Reading = Generator[list[tuple[int, int]], set[int] | None, ResultT]
 """Forward passes that bring no token yet: an empty list each, then a result."""
-
-PREFILL_CHUNK = 256
-"""Prompt tokens of all rows that are read in one forward pass. A pass cannot be interrupted, and Stop has to work
-while a long prompt is still being read: this many take 0.45 s with the embedded model on two cores without bfloat16
-instructions. Matrix products are at full speed from about 128 rows on."""
 
 SMALLEST_PREFIX = 32
 """Shared beginnings shorter than this are not worth a pass of their own."""

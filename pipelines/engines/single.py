@@ -7,8 +7,9 @@ import torch
 from pipelines.engines.cache import PrefixCache, expanded, new_cache
 from pipelines.engines.conversations import Conversation, Conversations
 from pipelines.engines.lookup import Lookup
-from pipelines.engines.prefill import PREFILL_CHUNK, SMALLEST_PREFIX, Passes, beginning, read
+from pipelines.engines.prefill import SMALLEST_PREFIX, Passes, beginning, read
 from pipelines.engines.sampling import Sampler
+from pipelines.engines.sizes import PREFILL_CHUNK
 
 __all__ = ["decode_one"]
 

@@ -47,7 +47,9 @@ def resolve_auto(
             progress.tell(error)
             continue
         return replace(found, chosen=chosen)
-    chosen = Note("auto_embedded", {"model": SMOLLM2.name, "free": megabytes(here.free_bytes), "device": here.device})
+    chosen = Note(
+        "auto_embedded", {"model": SMOLLM2.name, "free": megabytes(here.free_bytes), "device": here.choice.device}
+    )
     progress.tell(chosen)
     folder = ensure(SMOLLM2, progress=progress)
     return ModelSource(SMOLLM2.name, "folder", folder, sha256=SMOLLM2.sha256, chosen=chosen)
@@ -57,8 +59,8 @@ def _reasons(entry: Entry, here: Machine) -> dict[str, str]:
     return {
         "model": entry.alias,
         "licence": entry.licence,
-        "device": here.device,
-        "needed": megabytes(memory_bytes(entry, here.width)),
+        "device": here.choice.device,
+        "needed": megabytes(memory_bytes(entry, here.choice)),
         "free": megabytes(here.free_bytes),
         "size": megabytes(entry.size_bytes),
     }

@@ -3,14 +3,21 @@
 The facts are in ``catalog.yaml``; this module reads them, knows the aliases, and ranks them for ``auto``.
 """
 
+import platform
 import re
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import InputError
+from pipelines.models.shape import ModelShape
+
+if TYPE_CHECKING:
+    from pipelines.engines.device import DeviceChoice
 
 __all__ = ["Entry", "Machine", "entries", "find", "fits", "machine", "memory_bytes", "ranked"]
 
@@ -39,6 +46,8 @@ class Entry:
         more: Whether its card counts further languages.
         context_length: Tokens, where the model has such a limit.
         active_parameters: Parameters that one token reads.
+        shape: What it is made of, for estimates of memory.
+        encoder_decoder: Whether it has an encoder and a decoder.
     """
 
     alias: str
@@ -52,6 +61,8 @@ class Entry:
     more: bool
     context_length: int | None
     active_parameters: int
+    shape: ModelShape
+    encoder_decoder: bool
 
     def speaks(self, languages: Iterable[str]) -> bool:
         """Whether it may be asked for these languages (``pt-BR`` counts as ``pt``)."""
@@ -60,17 +71,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a model may take here.
+    """What a model would be loaded with here.
 
     Attributes:
-        device: ``cpu``, ``cuda`` or ``mps``.
-        free_bytes: Memory of that device that is free now.
-        width: Bytes that each parameter takes there.
+        choice: Device and number format.
+        free: Bytes that are free now on each device of that kind, as ``placement.plan`` reads them.
     """
 
-    device: str
-    free_bytes: int
-    width: int
+    choice: "DeviceChoice"
+    free: Mapping[str, int]
+
+    @property
+    def free_bytes(self) -> int:
+        """The most that is free on one device."""
+        return max(self.free.values())
 
 
 @cache
@@ -112,39 +126,47 @@ def ranked(task: str | None = None, languages: Iterable[str] = ()) -> list[Entry
 
 @cache
 def _cuda() -> bool:
-    """Whether it is worth the seconds that importing torch takes to ask it for a GPU."""
+    """Whether it is worth asking torch for a GPU, which takes some of the GPU's memory."""
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def machine() -> Machine:
-    """This machine, as it is now."""
-    import platform
+    """This machine, as it is now: what a model gets that is loaded without options."""
+    from pipelines.engines.device import choose_device
+    from pipelines.engines.free_memory import free_memory
 
-    import psutil
-
-    if _cuda():
+    choice = choose_device("auto" if _cuda() or platform.system() == "Darwin" else "cpu")
+    devices = [choice.device]
+    if choice.kind == "cuda":
         import torch
 
-        if torch.cuda.is_available():
-            free = max(torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count()))
-            return Machine("cuda", free, 2)
-    free = psutil.virtual_memory().available
-    if platform.system() == "Darwin" and platform.machine() == "arm64":
-        return Machine("mps", free, 2)
-    # A processor without bfloat16 instructions holds float32 and, for single streams, a bfloat16 copy (device.py).
-    return Machine("cpu", free, 6)
+        devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return Machine(choice, {device: free_memory(device) for device in devices})
 
 
-def memory_bytes(entry: Entry, width: int) -> int:
-    """Memory it takes at so many bytes for each parameter, with a tenth for activations and keys and values, about."""
-    return int(entry.parameters * width * 1.1) + 300_000_000
+def memory_bytes(entry: Entry, choice: "DeviceChoice") -> int:
+    """Memory that it takes where it runs, by the estimate that decides whether it is loaded."""
+    from pipelines.models.memory import estimate
+
+    return estimate(entry.shape, _choice(entry, choice)).held(choice.kind)
 
 
 def fits(entry: Entry, here: Machine) -> bool:
-    """Whether it has room on this machine, and answers in bearable time."""
-    if here.device == "cpu" and entry.active_parameters > CPU_PARAMETERS:
+    """Whether loading would take it on this machine, nothing of it in main memory beside a GPU, in bearable time."""
+    from pipelines.engines.placement import plan
+
+    if here.choice.kind == "cpu" and entry.active_parameters > CPU_PARAMETERS:
         return False
-    return memory_bytes(entry, here.width) <= here.free_bytes
+    try:
+        plan(entry.shape, _choice(entry, here.choice), here.free, entry.alias)
+    except InputError:
+        return False
+    return True
+
+
+def _choice(entry: Entry, choice: "DeviceChoice") -> "DeviceChoice":
+    """How the engine of such a model computes: the one for encoder–decoders makes no one-row copies."""
+    return replace(choice, one_row=False) if entry.encoder_decoder else choice
 
 
 def _entry(alias: str, given: dict[str, Any]) -> Entry:
@@ -160,4 +182,38 @@ def _entry(alias: str, given: dict[str, Any]) -> Entry:
         more=given.get("more", False),
         context_length=given.get("context"),
         active_parameters=given.get("active", given["parameters"]),
+        shape=_shape(given.get("loaded", given["parameters"]), **given["shape"]),
+        encoder_decoder="decoder" in given["shape"],
+    )
+
+
+def _shape(
+    parameters: int,
+    hidden: int,
+    inner: int,
+    heads: int,
+    head: int,
+    vocabulary: int,
+    layers: int = 0,
+    decoder: int = 0,
+    groups: int = 0,
+    tied: bool = False,
+) -> ModelShape:
+    """What ``shape_of`` would count in the model's config, but for norms and biases."""
+    groups, embedding = groups or heads, vocabulary * hidden
+    linear = parameters - embedding * (1 if tied else 2)
+    return ModelShape(
+        parameters=parameters,
+        linear=linear,
+        linear_rows=linear // hidden,
+        one_row=linear + embedding,
+        largest=embedding,
+        hidden=hidden,
+        inner=inner,
+        heads=heads,
+        groups=groups,
+        head=head,
+        state=2 * groups * head,
+        windows=(None,) * (layers + 2 * decoder),  # a decoder keeps its own states, and those of the text that it reads
+        vocabulary=vocabulary,
     )

@@ -79,6 +79,10 @@ class MemoryEstimate:
         """All of it."""
         return self.device + self.tokenizer
 
+    def held(self, kind: str) -> int:
+        """What is taken of a device's memory; the tokenizer is in main memory, which Apple's GPUs share."""
+        return self.device if kind == "cuda" else self.total
+
 
 def estimate(
     source: ModelSource | ModelShape, choice: "DeviceChoice", *, tokens: int = REQUEST_TOKENS, rows: int = 1
@@ -152,12 +156,11 @@ def _eager(shape: ModelShape, choice: "DeviceChoice") -> bool:
 
 def _room(tokens: int, rows: int) -> int:
     """Tokens that a growing layer has room for when it holds this many: it begins with a chunk and doubles."""
-    from pipelines.engines.cache import _SPARE
-    from pipelines.engines.prefill import PREFILL_CHUNK
+    from pipelines.engines.sizes import PREFILL_CHUNK, SPARE
 
     chunk = max(1, PREFILL_CHUNK // rows)
     held = min(chunk, tokens)
-    room = held + _SPARE
+    room = held + SPARE
     while held < tokens:
         held = min(held + chunk, tokens)
         room = 2 * held if held > room else room
@@ -165,7 +168,7 @@ def _room(tokens: int, rows: int) -> int:
 
 
 def _workspace(shape: ModelShape, size: int, tokens: int, rows: int, *, eager: bool) -> int:
-    from pipelines.engines.prefill import PREFILL_CHUNK
+    from pipelines.engines.sizes import PREFILL_CHUNK
 
     width = min(max(1, PREFILL_CHUNK // rows), tokens)
     read = rows * width

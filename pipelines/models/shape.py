@@ -141,7 +141,9 @@ def _shape_of_config(config: Any, source: ModelSource) -> ModelShape:
         float32_always=sum(parameters[name].numel() for name in strict),
         buffers=sum(buffer.numel() * buffer.element_size() for buffer in model.buffers()),
         stored=_stored(source, quantization, weights) if quantization else None,
-        all_logits="logits_to_keep" not in inspect.signature(model.forward).parameters,
+        # A decoder beside an encoder reads a token or two at once.
+        all_logits=not config.is_encoder_decoder
+        and "logits_to_keep" not in inspect.signature(model.forward).parameters,
         attention=("sdpa",) * model._supports_sdpa + ("flash_attention_2",) * model._supports_flash_attn,
         approximate=tuple(
             word

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from pipelines.engines.device import DeviceChoice
 from pipelines.errors import CinquainError, InputError
 from pipelines.generation import Note
 from pipelines.models.catalog import ALL_TASKS, Machine, entries, find, fits, machine, memory_bytes
@@ -198,10 +199,14 @@ def _hub_info(reference: HubReference, here: Machine) -> ModelInfo:
         download_bytes=0 if cached else entry.size_bytes,
         tasks=entry.tasks,
         parameters=entry.parameters,
-        memory={"bfloat16": memory_bytes(entry, 2), "float32": memory_bytes(entry, 4)},
+        memory={dtype: memory_bytes(entry, _on_cpu(dtype)) for dtype in ("bfloat16", "float32")},
         context_length=entry.context_length,
         fits=fits(entry, here),
     )
+
+
+def _on_cpu(dtype: str) -> DeviceChoice:
+    return DeviceChoice("cpu", dtype, False, Note("dtype_asked", {"dtype": dtype}))
 
 
 def _size(folder: Path) -> int:
