@@ -7,10 +7,11 @@ from typing import Any
 import psutil
 import pytest
 
-from pipelines.engines.base import Call, Completion
+from pipelines.engines.base import Call, Completion, Engine
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.runner import CONVERSATION_CAPACITY
 from pipelines.generation import GenerationOptions
+from tests.doubles.seq2seq_calls import Engines, run, translate
 from tests.doubles.tiny import tiny_chat_model
 from tests.test_pipelines_engines_local import load
 
@@ -23,10 +24,14 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> LocalEngine:
     return load(tiny_chat_model(tmp_path_factory.mktemp("tiny")))
 
 
-def cancelled(engine: LocalEngine, number: int, **settings: Any) -> None:
-    """One request of its own kind that ends after its first token or in the middle of its prompt."""
+def asked(number: int, **settings: Any) -> Call:
+    """A long question of its own."""
     options = GenerationOptions(max_new_tokens=50, temperature=0.0)
-    call = Call([{"role": "user", "content": f"{number} {LONG}"}], options, **settings)
+    return Call([{"role": "user", "content": f"{number} {LONG}"}], options, **settings)
+
+
+def cancelled(engine: Engine, number: int, call: Call) -> None:
+    """One request that is closed, or cancelled after its first token or before anything of it began."""
     cancel = threading.Event()
     if number % 3 == 0:
         cancel.set()
@@ -54,12 +59,24 @@ def test_200_cancelled_requests_leave_nothing(engine: LocalEngine, goes_on: bool
     engine._runner.conversations._capacity = 2**20
     try:
         for number in range(20):
-            cancelled(engine, number, goes_on=goes_on)
+            cancelled(engine, number, asked(number, goes_on=goes_on))
         before = resident()
         for number in range(20, 220):
-            cancelled(engine, number, goes_on=goes_on)
+            cancelled(engine, number, asked(number, goes_on=goes_on))
         assert resident() - before < 12 * 2**20
     finally:
         engine._runner.conversations._capacity = CONVERSATION_CAPACITY
         engine._runner.conversations.clear()
     assert engine.batch([Call([{"role": "user", "content": "Who are you?"}])])[0].text == "A tiny model."
+
+
+def test_200_cancelled_translations_leave_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
+    engine = Engines(tmp_path_factory.getbasetemp())("marian", num_beams=1)
+    text = "She reads a good book. The train is late today. " * 6
+    for number in range(20):
+        cancelled(engine, number, translate(f"{number} {text}"))
+    before = resident()
+    for number in range(20, 220):
+        cancelled(engine, number, translate(f"{number} {text}"))
+    assert resident() - before < 12 * 2**20
+    assert run(engine, translate())[1].text == "Die Katze schläft."
