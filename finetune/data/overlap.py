@@ -16,15 +16,18 @@ __all__ = ["benchmark_texts", "overlap_filter"]
 
 _GRAM = 13
 """Words of a sequence that no two authors write by chance: GPT-3's choice (arXiv:2005.14165, appendix C)."""
+_SHORTEST_WITHIN = 8
+"""Words from which a benchmark text shorter than that is looked for inside others (the same appendix's lower bound).
+Characters of Chinese are no words: eight of them are a phrase."""
 _SHORTEST = 5
-"""Words from which a benchmark text shorter than a sequence counts as a whole; "Yes." must not drop every yes."""
+"""Words from which an even shorter text counts where it is a whole one; "Yes." must not drop every yes."""
 
 # A word, or one character of a script without spaces.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0e7f]|[^\W_]+")
 
 
 def overlap_filter(names: Iterable[str], task: str) -> Step:
-    """The step "overlap": drops as ``benchmark`` a row that shares 13 words in a row with a benchmark.
+    """The step "overlap": drops as ``benchmark`` a row that shares 13 words in a row with one, or holds a shorter text.
 
     Args:
         names: Files of benchmark rows, or ``humaneval``.
@@ -33,17 +36,31 @@ def overlap_filter(names: Iterable[str], task: str) -> Step:
     Raises:
         InputError: A file cannot be read; ``data_benchmark_missing`` where the package is not installed.
     """
-    known: dict[int, str] = {}
+    within: dict[int, dict[int, str]] = {}  # number of words → hash of so many in a row → place
+    whole: dict[int, str] = {}
     for name in names:
         for place, text in benchmark_texts(name):
-            for gram in _grams(text):
-                known.setdefault(gram, place)
+            words = _words(text)
+            count = min(len(words), _GRAM)
+            if count == _GRAM or (count >= _SHORTEST_WITHIN and sum(map(len, words)) > 2 * count):
+                known = within.setdefault(count, {})
+                for gram in _grams(words, count):
+                    known.setdefault(gram, place)
+            elif count >= _SHORTEST:
+                whole.setdefault(*_grams(words, count), place)
+
+    def found(text: str) -> str | None:
+        words = _words(text)
+        for count, known in within.items():
+            for gram in _grams(words, count):
+                if gram in known:
+                    return known[gram]
+        return next((whole[gram] for gram in _grams(words, len(words)) if gram in whole), None) if whole else None
 
     def step(row: Row) -> Outcome:
         for text in row.texts(task):
-            for gram in _grams(text):
-                if gram in known:
-                    return drop("benchmark", benchmark=known[gram])
+            if place := found(text):
+                return drop("benchmark", benchmark=place)
         return keep(row)
 
     return step
@@ -64,17 +81,16 @@ def benchmark_texts(name: str) -> Iterator[tuple[str, str]]:
             yield record.id, text
 
 
-def _grams(text: str) -> Iterator[int]:
-    """Hashes of all sequences of 13 words of a text, or of the whole of a shorter one."""
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
+
+
+def _grams(words: list[str], count: int) -> Iterator[int]:
+    """Hashes of all sequences of so many words."""
     import xxhash
 
-    words = _WORD.findall(text.casefold())
-    if len(words) < _GRAM:
-        if len(words) >= _SHORTEST:
-            yield xxhash.xxh3_64_intdigest(" ".join(words).encode())
-        return
-    for start in range(len(words) - _GRAM + 1):
-        yield xxhash.xxh3_64_intdigest(" ".join(words[start : start + _GRAM]).encode())
+    for start in range(len(words) - count + 1):
+        yield xxhash.xxh3_64_intdigest(" ".join(words[start : start + count]).encode())
 
 
 def _strings(value: Any) -> Iterator[str]:
