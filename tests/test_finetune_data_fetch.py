@@ -1,7 +1,8 @@
-"""A public set out of packages: the same bytes each time, with a card; what is in the way or missing is one sentence."""
+"""A public set out of packages: the same bytes each time, with a card; what is in the way or lacking is said."""
 
 import hashlib
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_every_set_says_what_it_is_for() -> None:
         "humaneval": "benchmark",
     }
     for one in SETS.values():
-        assert one.licence and one.changes and one.languages and (one.pins or one.origin)
+        assert all((one.licence, one.changes, one.languages, one.pins or one.origin))
         assert all(len(pinned.sha256) == 64 and "==" in pinned.requirement and pinned.size for pinned in one.pins)
         assert {pinned.language for pinned in one.pins} - {""} <= set(one.languages)
 
@@ -162,12 +163,9 @@ def test_pip_brings_the_wheel_and_other_bytes_are_refused(
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    for name, value in {
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(talks.parent),
-        "PIP_CONFIG_FILE": "/dev/null",
-    }.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(talks.parent))
     out = tmp_path / "out" / "rows.jsonl"
     assert fetch("chitchat", out).rows == 10
     before = out.read_bytes()

@@ -133,17 +133,21 @@ def test_a_gzip_that_ends_too_early(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_every_cut_and_every_flipped_byte_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = good((info("chitchat_dataset-1.0.dist-info/LICENSE"), b"Free."))
     codes = {"data_fetch_damaged", "data_fetch_unsafe", "data_fetch_layout", "data_fetch_content"}
-    assert {refusal(whole[:end], tmp_path, monkeypatch).code for end in range(0, len(whole), 3)} <= codes
-    for place in range(0, len(whole), 2):
+    assert {refusal(whole[:end], tmp_path, monkeypatch).code for end in range(0, len(whole), 7)} <= codes
+    for place in range(0, len(whole), 5):
         data = bytearray(whole)
         data[place] ^= 0xFF
-        path = tmp_path / "flipped.whl"
-        path.write_bytes(data)
-        use(monkeypatch, "chitchat", pin(path, "chitchat-dataset==1.0"))
-        try:
-            assert fetch("chitchat", tmp_path / "rows.jsonl", source=path).rows == 1  # a time or a flag of no use
-        except CinquainError as error:
-            assert error.code in codes, (place, error)
+        assert outcome(bytes(data), tmp_path, monkeypatch) in codes | {"1 rows"}  # a time, or a flag of no use
+
+
+def outcome(data: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    path = folder / "flipped.whl"
+    path.write_bytes(data)
+    use(monkeypatch, "chitchat", pin(path, "chitchat-dataset==1.0"))
+    try:
+        return f"{fetch('chitchat', folder / 'rows.jsonl', source=path).rows} rows"
+    except CinquainError as error:
+        return error.code
 
 
 @pytest.mark.parametrize(
@@ -195,13 +199,9 @@ def test_nothing_in_a_wheel_is_executed_or_unpickled(tmp_path: Path, monkeypatch
     assert {path.name for path in trace.iterdir()} == {"works", "pickled"}  # the traps do work
     for path in trace.iterdir():
         path.unlink()
-    traps: dict[str, bytes | str] = {
-        name: code for name in ("chitchat_dataset/__init__.py", "setup.py", "sitecustomize.py", "conftest.py", "x.pth")
-    }
-    traps |= {
-        "chitchat_dataset-1.0.data/scripts/run": code,
-        "chitchat_dataset/code.pkl": pickle.dumps(Planted(trace / "x")),
-    }
+    places = ("chitchat_dataset/__init__.py", "chitchat_dataset-1.0.data/scripts/run", "setup.py", "sitecustomize.py")
+    traps: dict[str, bytes | str] = dict.fromkeys((*places, "conftest.py", "x.pth"), code)
+    traps["chitchat_dataset/code.pkl"] = pickle.dumps(Planted(trace / "unpickled"))
     before = set(sys.modules)
     path, pinned = chats(tmp_path, GOOD, **traps)
     use(monkeypatch, "chitchat", pinned)
