@@ -46,7 +46,9 @@ class Pieces:
         wanted = list(dict.fromkeys(piece for pieces in cut for piece in pieces if piece not in self._known))
         encodings = self._backend.encode_batch_fast(wanted, add_special_tokens=False)
         found = {piece: encoding.ids for piece, encoding in zip(wanted, encodings, strict=True)}
-        tokens = [[token for piece in pieces for token in found.get(piece) or self._known[piece]] for pieces in cut]
+        # Not "found.get(piece) or …": a piece may have no tokens at all, as blank space that a tokenizer strips.
+        known = self._known
+        tokens = [[t for piece in pieces for t in (found[piece] if piece in found else known[piece])] for pieces in cut]
         if len(self._known) > KNOWN:
             self._known.clear()
         self._known.update((piece, ids) for piece, ids in found.items() if len(piece) <= LONGEST_KNOWN)
