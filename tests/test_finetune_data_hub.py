@@ -1,6 +1,8 @@
 """Data sets of the Hub: read at one commit, never run, and refused in one sentence."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,32 @@ def test_no_network_is_one_sentence(hub: FakeHub, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert refused("hub:org/rows", CinquainError) == "data_hub_failed"
+
+
+STREAMED = """
+import json, sys
+from pathlib import Path
+from finetune.data import Source
+from finetune.data.sources import open_sources, read
+
+(opened,) = open_sources([Source(path=sys.argv[1])])
+records = [record for block in opened.blocks(Path(sys.argv[2])) for record in read(block)]
+print(json.dumps([opened.source.path, [[record.id, record.data] for record in records]]))
+"""
+
+
+def test_rows_come_from_the_commit_that_was_asked_for(hub: FakeHub, tmp_path: Path) -> None:
+    data = write_lines(tmp_path / "rows.jsonl", ROWS).read_bytes()
+    first = hub.add("org/rows", {"README.md": b"---\n---\n", "train.jsonl": data}, kind="dataset").resolve("main")
+    hub.repositories["org/rows"].commit({"README.md": b"", "train.jsonl": b"{}"})
+    # The library reads HF_ENDPOINT when it is imported.
+    arguments = [sys.executable, "-c", STREAMED, f"hub:org/rows@{first}", str(tmp_path / "spool")]
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert done.returncode == 0, done.stderr
+    path, records = json.loads(done.stdout)
+    assert path == f"hub:org/rows@{first}"
+    assert records == [[f"org/rows:{number}", row] for number, row in enumerate(ROWS, 1)]
+    assert set(hub.downloads()) == {"README.md", "train.jsonl"}
 
 
 # The library takes a folder for a data set of the Hub; only the way in which files come differs.

@@ -223,6 +223,15 @@ def test_shapes_may_mix_in_one_file_and_what_is_none_is_listed(model: Path, tmp_
     assert rejected[0]["details"]["found"] == ["headline", "body"]
 
 
+def test_an_encoding_that_was_guessed_stands_in_the_ledger(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    text = "text;summary\n" + "".join(f"{row['text']} Où est le café ?;{row['summary']}\n" for row in plain_rows(5))
+    path.write_bytes(text.encode("cp1252"))
+    ledger = prepare(configured(model, path, language=False), tmp_path / "out")
+    assert (ledger.kept, ledger.steps["recognise"].changes) == (5, {"encoding_guessed": 5})
+    assert "Où est le café ?" in (tmp_path / "out" / "train.jsonl").read_text(encoding="utf-8")
+
+
 def test_a_column_that_is_nowhere_is_an_error_that_names_the_others(model: Path, tmp_path: Path) -> None:
     path = write_lines(tmp_path / "rows.jsonl", [{"body": "x", "abstract": "y"}] * 3)
     source = Source(path=str(path), columns={"text": "body", "reply": "abstrct"})

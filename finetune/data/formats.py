@@ -98,9 +98,9 @@ def read_lines(name: str, path: Path, encoding: str | None) -> Iterator[Record]:
         return
     with open_text(path, encoding) as (text, _):
         number = 0
-        while line := _line(text):
+        while decoded := _line(text):
             number += 1
-            if record := parsed(f"{name}:{number}", line.encode("utf-8", "surrogatepass")):
+            if record := parsed(f"{name}:{number}", decoded.encode("utf-8", "surrogatepass")):
                 yield record
 
 

@@ -217,8 +217,8 @@ def _require_rows(config: DataConfig, blocks: Sequence[FinishedBlock]) -> None:
     """See that rows are left, and that none was too long where that is an error.
 
     Raises:
-        InputError: ``data_no_records``; ``data_too_long`` with how many there are and the longest; ``data_no_rows`` with
-            the main reason.
+        InputError: ``data_no_records``; ``data_too_long`` with how many there are and the longest; ``data_no_rows``
+            with the main reason.
     """
     read, kept, over, longest = 0, 0, 0, 0
     reasons: Counter[str] = Counter()

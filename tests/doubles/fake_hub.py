@@ -1,4 +1,4 @@
-"""A Hugging Face Hub on 127.0.0.1, as far as looking up and downloading models goes, with faults on demand.
+"""A Hugging Face Hub on 127.0.0.1, as far as finding and fetching models and data sets goes, with faults on demand.
 
     with FakeHub() as hub:
         hub.add("org/name", {"config.json": b"{}"})
@@ -122,7 +122,9 @@ class FakeHub:
 
     def downloads(self) -> list[str]:
         """Names of the files that were fetched, in order."""
-        found = (re.fullmatch(r"GET /[^/]+/[^/]+/resolve/[0-9a-f]{40}/(.+)", line) for line in self.requests)
+        found = (
+            re.fullmatch(r"GET /(?:datasets/)?[^/]+/[^/]+/resolve/[0-9a-f]{40}/(.+)", line) for line in self.requests
+        )
         return [line[1] for line in found if line]
 
     def answer(self, method: str, target: str, token: str | None) -> Answer:
@@ -141,8 +143,8 @@ class FakeHub:
         user = self.tokens.get(token or "")
         if found := re.fullmatch(r"/api/(models|datasets|spaces)/([^/]+/[^/]+)(?:/(.*))?", path):
             return self._api(_KINDS[found[1]], found[2], found[3] or "", user, parse_qs(parts.query))
-        if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/(refs/pr/\d+|[^/]+)/(.+)", path):
-            return self._file(found[1], found[2], found[3], user)
+        if found := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/(refs/pr/\d+|[^/]+)/(.+)", path):
+            return self._file("dataset" if found[1] else "model", found[2], found[3], found[4], user)
         return Answer.refusal(404, "", f"the fake Hub has no route for {line}")
 
     def _repository(self, kind: str, name: str, user: str | None) -> Repository | Answer:
@@ -175,6 +177,8 @@ class FakeHub:
                 "repo": {"name": name, "type": "model"},
             }
             return Answer.json({"count": len(found), "start": 0, "discussions": [constant | each for each in found]})
+        if rest.startswith("tree/"):
+            return _tree(repository, *rest.removeprefix("tree/").partition("/")[::2])
         commit = repository.resolve(rest.removeprefix("revision/") if rest else "main")
         if commit is None:
             return Answer.refusal(404, "RevisionNotFound", f"Invalid rev id: {rest}")
@@ -183,8 +187,8 @@ class FakeHub:
         about = {"id": name, "sha": commit, "siblings": siblings, "gated": "manual" if repository.gated else False}
         return Answer.json(about | {"private": repository.private, "tags": [], "library_name": repository.library})
 
-    def _file(self, name: str, revision: str, path: str, user: str | None) -> Answer:
-        repository = self._repository("model", name, user)
+    def _file(self, kind: str, name: str, revision: str, path: str, user: str | None) -> Answer:
+        repository = self._repository(kind, name, user)
         if isinstance(repository, Answer):
             return repository
         if repository.gated and user not in repository.members:
@@ -197,6 +201,20 @@ class FakeHub:
             return Answer.refusal(404, "EntryNotFound", "Entry not found")
         etag = f'"{hashlib.sha256(data).hexdigest()}"'
         return Answer(200, data, {"X-Repo-Commit": commit, "ETag": etag, "Content-Type": "application/octet-stream"})
+
+
+def _tree(repository: Repository, revision: str, folder: str) -> Answer:
+    """All files below a folder, as far as a listing goes that need not tell folders."""
+    commit = repository.resolve(revision)
+    if commit is None:
+        return Answer.refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+    files = {path: data for path, data in repository.commits[commit].items() if path.startswith(folder)}
+    return Answer.json(
+        [
+            {"type": "file", "path": path, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+            for path, data in files.items()
+        ]
+    )
 
 
 def _ref(name: str, ref: str, commit: str) -> dict[str, str]:
