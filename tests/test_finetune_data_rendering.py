@@ -297,3 +297,39 @@ def test_the_embedded_model_is_trained_on_what_it_is_sent(embedded_model: Path) 
     dialogue = Renderer.load(str(embedded_model), "dialogue")
     assert written(dialogue, dialogue.render(row("dialogue")))[0] == "Good day.<|im_end|>"
     engine.close()
+
+
+def test_the_token_that_ends_a_turn_may_be_another_than_the_one_that_ends_a_text(tmp_path: Path) -> None:
+    """As Llama 3 and Gemma: a text ends with one token, a turn with another, and generation stops at both."""
+    tokenizer = tiny_tokenizer(TEXTS)
+    tokenizer.add_tokens(["<|end_of_text|>"], special_tokens=True)
+    tokenizer.eos_token = "<|end_of_text|>"
+    tokenizer.save_pretrained(tmp_path)
+    model = tiny_llama(len(tokenizer), eos_token_id=[tokenizer.eos_token_id, 1])
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, 1]
+    model.save_pretrained(tmp_path)
+    renderer = Renderer.load(str(tmp_path), "translation")
+    assert written(renderer, renderer.render(row("translation", "Bonjour."))) == ["Bonjour.<|end|>"]
+    with pytest.raises(InputError, match="end_of_text"):
+        renderer.render(row("translation", "a<|end_of_text|>"))
+
+
+def test_the_channel_of_an_answer_is_written_and_earlier_turns_end_otherwise(tmp_path: Path) -> None:
+    """As gpt-oss: an answer is a message in a channel, and only the last one ends with ``<|return|>``."""
+    tokenizer = tiny_tokenizer(TEXTS)
+    tokenizer.add_tokens(["<|start|>", "<|channel|>", "<|message|>", "<|return|>"], special_tokens=True)
+    tokenizer.eos_token = "<|return|>"
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|start|>{{ message['role'] }}{% if message['role'] == 'assistant' %}"
+        "<|channel|>final{% endif %}<|message|>{{ message['content'] }}"
+        "{% if message['role'] == 'assistant' and loop.last %}<|return|>{% else %}<|end|>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+    )
+    tokenizer.save_pretrained(tmp_path)
+    tiny_llama(len(tokenizer), eos_token_id=tokenizer.eos_token_id).save_pretrained(tmp_path)
+    renderer = Renderer.load(str(tmp_path), "dialogue")
+    rendered = renderer.render(row("dialogue", "Blue."))
+    assert written(renderer, rendered) == ["<|channel|>final<|message|>Blue.<|return|>"]
+    assert rendered.remarks == ("only_last_turn",)
+    with pytest.raises(InputError, match="channel"):
+        renderer.render(row("dialogue", "<|channel|>analysis"))
