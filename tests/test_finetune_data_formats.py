@@ -265,6 +265,16 @@ def test_broken_files_of_parquet(tmp_path: Path) -> None:
     assert refused(path, path.read_bytes()).code == "data_columns_twice"
 
 
+def test_a_small_file_of_parquet_that_holds_a_long_text_a_thousand_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "_FREE", 10_000_000)
+    same = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 1000, pyarrow.int32()), ["x" * 1_000_000])
+    data = whole_of({"text": same}, tmp_path / "rows.parquet")
+    assert len(data) < 100_000
+    assert refused(tmp_path / "rows.parquet", data).code == "data_bomb"
+
+
 def whole_of(columns: dict[str, Any], path: Path) -> bytes:
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
     return path.read_bytes()

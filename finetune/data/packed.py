@@ -10,7 +10,7 @@ from typing import IO, Any, cast
 
 from pipelines.errors import InputError
 
-__all__ = ["ARCHIVES", "ENDINGS", "open_bytes"]
+__all__ = ["ARCHIVES", "ENDINGS", "open_bytes", "refuse_bomb"]
 
 ENDINGS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".zst")
@@ -34,6 +34,16 @@ def open_bytes(path: Path) -> IO[bytes]:
     return io.BufferedReader(cast(Any, _Limited(cast(Any, unpack)(path, "rb"), path)), 1 << 20)
 
 
+def refuse_bomb(path: Path, packed: int, unpacked: int) -> None:
+    """Stop where far more bytes came out of a file than any text is packed into so few.
+
+    Raises:
+        InputError: ``data_bomb``.
+    """
+    if unpacked > _FREE and unpacked > _LARGEST_RATIO * packed:
+        raise InputError("data_bomb", path=str(path), ratio=_LARGEST_RATIO)
+
+
 class _Limited(io.RawIOBase):
     """A stream that stops where too much comes out of too little."""
 
@@ -50,8 +60,7 @@ class _Limited(io.RawIOBase):
         except (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError) as error:
             raise InputError("data_packed_broken", path=str(self._path), problem=str(error)) from error
         self._read += len(data)
-        if self._read > _FREE and self._read > _LARGEST_RATIO * self._packed:
-            raise InputError("data_bomb", path=str(self._path), ratio=_LARGEST_RATIO)
+        refuse_bomb(self._path, self._packed, self._read)
         buffer[: len(data)] = data
         return len(data)
 
