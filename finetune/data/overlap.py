@@ -47,7 +47,7 @@ def overlap_filter(names: Iterable[str], task: str) -> Step:
                 for gram in _grams(words, count):
                     known.setdefault(gram, place)
             elif count >= _SHORTEST:
-                whole.setdefault(*_grams(words, count), place)
+                whole.setdefault(next(_grams(words, count)), place)
 
     def found(text: str) -> str | None:
         words = _words(text)
