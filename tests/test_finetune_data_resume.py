@@ -68,7 +68,7 @@ print(json.dumps([events, tries]))
 
 WITH_WORKERS = """
 class Told(RowProgress):
-    def rows(self, code, total, done):
+    def blocks(self, code, total, done):
         from contextlib import nullcontext
         print("blocks", total, done, flush=True)
         return nullcontext(lambda rows: print("rows", rows, flush=True))
