@@ -13,16 +13,18 @@ LONGEST = 12
 """Tokens of a guess. On two cores without bfloat16 instructions a pass of 13 tokens takes 2.3 times as long as one of a
 single token, on a GPU hardly longer: the copy-like workload of ``bench/speed.py`` is as fast with 10 or 16."""
 
-SHORTEST_MATCH = 2
-"""Tokens that must agree before a guess: after a single one the next is a matter of chance."""
+SHORTEST_MATCH = 3
+"""Tokens that must agree before a guess. After two the next is a matter of chance: in open text such guesses made
+replies 5 % slower, and copied ones no faster."""
 
 CANDIDATES, LONGEST_MATCH = 32, 24
 """Earlier places that are compared, the latest first, and over how many tokens: bounds the time in a text of
 thousands of equal lines."""
 
-WORTH, SMALLEST_PAUSE, LARGEST_PAUSE = 1.0, 8, 128
-"""Accepted tokens per guess below which guessing does not pay, and how many tokens it then rests: twice as long each
-time, so that a text that copies nothing is slowed down by a few passes in all."""
+PRICE, START, ALLOWANCE, MOST = 1.8, 3.6, 0.01, 10.0
+"""The account of guesses, in passes of one token. Each takes ``PRICE`` (what a pass of several tokens takes beyond one
+of a single token where one-row products read bfloat16 copies; less elsewhere) and brings what is accepted of it. A text
+that copies nothing costs ``START`` and ``ALLOWANCE`` of its passes, one that stops copying at most ``MOST`` more."""
 
 
 class Lookup:
@@ -35,15 +37,13 @@ class Lookup:
     def __init__(self, prompt: list[int]) -> None:
         self._tokens: list[int] = []
         self._places: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        self._worth = 2 * WORTH
-        self._pause = SMALLEST_PAUSE
-        self._resting = 0
+        self._credit = START
         for token in prompt:
             self._append(token)
 
     def guess(self) -> list[int]:
         """Tokens that may come next, often none."""
-        if self._resting:
+        if self._credit < PRICE:
             return []
         size = len(self._tokens)
         # The last place is the end itself.
@@ -55,8 +55,8 @@ class Lookup:
                 best, longest = place, length
         if not longest:
             return []
-        # Fewer where guesses have been failing: each wrong token of a guess is work for nothing.
-        most = min(LONGEST, 2 + round(3 * self._worth))
+        # Few after a few words that may agree by chance, unless guesses have been right.
+        most = min(LONGEST, max(3 * longest, 2 + round(self._credit)))
         follows = self._tokens[best : best + most]
         # A place just before the end is a circle: what follows it is what follows it again.
         return (follows * most)[:most] if best + most > size else follows
@@ -65,15 +65,8 @@ class Lookup:
         """Tell what came: the tokens of a pass, of which all but the last had been guessed."""
         for token in tokens:
             self._append(token)
-        self._resting = max(0, self._resting - len(tokens))
-        if not guessed:
-            return
-        self._worth += 0.25 * (len(tokens) - 1 - self._worth)
-        if self._worth < WORTH:
-            self._resting, self._worth = self._pause, WORTH
-            self._pause = min(2 * self._pause, LARGEST_PAUSE)
-        elif len(tokens) > LONGEST // 2:
-            self._pause = SMALLEST_PAUSE
+        gain = len(tokens) - 1 - PRICE if guessed else 0.0
+        self._credit = min(MOST, self._credit + gain + ALLOWANCE)
 
     def _match(self, place: int, size: int) -> int:
         """How many tokens before ``place`` agree with the end of the text."""
