@@ -57,11 +57,15 @@ def normalized(text: str, kinds: set[str] | None = None) -> str:
             changes.add(kind)
             text = after
 
-    put("line_breaks", _BREAKS.sub("\n", text))
-    put("invisible_characters", _OVERRIDES.sub("", _INVISIBLE.sub("", text)))
-    put("unicode_form", text if text.isascii() else unicodedata.normalize("NFC", text))
+    # Each pattern takes longer than to see that it has nothing to find.
+    plain = text.isascii()
+    if not plain or any(sign in text for sign in "\r\x0b\x0c"):
+        put("line_breaks", _BREAKS.sub("\n", text))
+    put("invisible_characters", _INVISIBLE.sub("", text if plain else _OVERRIDES.sub("", text)))
+    put("unicode_form", text if plain else unicodedata.normalize("NFC", text))
     # The indentation of a first line of code is part of it: only blank lines go in front of it.
-    put("blank_space", _LEADING_LINES.sub("", _TRAILING.sub("", text.rstrip())))
+    lines = text.rstrip()
+    put("blank_space", _LEADING_LINES.sub("", _TRAILING.sub("", lines) if "\n" in lines else lines))
     return text
 
 
