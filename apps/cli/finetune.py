@@ -62,9 +62,11 @@ def finetune(
 def _aligned(rows: dict[str, dict[str, Any]]) -> list[str]:
     values = {name: to_json(row["value"]) for name, row in rows.items()}
     wide, long = max(map(len, rows)), max(len(value) for value in values.values() if len(value) <= 40)
-    return [
-        f"{name:<{wide}}  {values[name]:<{long}}  {say('finetune_from_' + row['from'])}" for name, row in rows.items()
-    ]
+    lines = []
+    for name, row in rows.items():
+        origin = row["from"]
+        lines.append(f"{name:<{wide}}  {values[name]:<{long}}  " + say(f"finetune_from_{origin}"))
+    return lines
 
 
 def _print(done: "Finetuned", task: str, model: str) -> None:
