@@ -1,5 +1,6 @@
 """Rows of the shapes that data sets have become requests and replies; what is none says what was expected and found."""
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from finetune.data.prepare import prepare
 from finetune.data.records import Record
 from finetune.data.row import Outcome
 from finetune.data.shapes import check_columns, recognise
+from finetune.data.text_encoding import GUESSED
 from pipelines.errors import InputError
 from pipelines.tasks import TASKS
+from pipelines.wording import sentences
 from tests.doubles.data_rows import configured, counting_model, lines_of, plain_rows, write_lines
 
 EN, FR = "Good morning to all of you", "Bonjour à vous tous"
@@ -240,3 +243,18 @@ def test_a_column_that_is_nowhere_is_an_error_that_names_the_others(model: Path,
     grouped = Source(path=str(path), columns={"text": "body", "reply": "abstract"}, group="page")
     with pytest.raises(InputError, match=r"page.*'body', 'abstract'"):
         prepare(configured(model, grouped), tmp_path / "out")
+
+
+def test_every_reason_and_every_remark_is_explained() -> None:
+    """On the ledger's page, which leaves out what has no words."""
+    words: set[str] = set()
+    for path in (Path(__file__).parent.parent / "finetune" / "data").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("drop", "change", "split", "Record"):
+                texts = node.args[2:3] if ast.unparse(node.func) == "Record" else node.args
+                words |= {
+                    text.value for text in texts if isinstance(text, ast.Constant) and isinstance(text.value, str)
+                }
+    words |= {"not_unicode", "value", "too_deep", "key_twice", "unanswered_turn", "target_detected", GUESSED}
+    assert len(words) > 20
+    assert words - {code.removeprefix("data_means_") for code in sentences()} == set()
