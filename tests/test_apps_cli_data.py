@@ -191,6 +191,7 @@ BAD: list[tuple[list[str], str]] = [
     (["rows.exe", "-t", "summarization"], "format of rows.exe"),
     (["rows.jsonl", "-t", "summarization", "-m", "scripted"], "scripted"),
     (["rows.jsonl", "-t", "summarization", "-m", ""], "--model is empty"),
+    (["rows.jsonl", "-t", "summarization", "--out", ""], "--out is empty"),
 ]
 
 
@@ -211,7 +212,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     }.items():
         Path(name).write_text(text)
     named = [] if "-m" in arguments else ["-m", model]
-    assert main(["data", "prepare", *arguments, *named, "--out", "out", "--quiet"]) == 2
+    out = [] if "--out" in arguments else ["--out", "out"]
+    assert main(["data", "prepare", *arguments, *named, *out, "--quiet"]) == 2
     captured = capsys.readouterr()
     assert sentence in captured.err
     assert len(captured.err.splitlines()) == 1

@@ -148,6 +148,15 @@ def test_rows_are_found_by_place_and_by_id(result: tuple[Path, Path, Path]) -> N
         assert "\n" not in str(caught.value)
 
 
+def test_a_result_without_rows_has_none_to_show(result: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    model, _, _ = result
+    path = write_lines(tmp_path / "rows.jsonl", plain_rows(2))
+    ledger = prepare(configured(model, Source(path=str(path), weight=0.0001)), tmp_path / "out")
+    assert ledger.kept == 0
+    with pytest.raises(InputError, match="no rows in 'train'"):
+        prepared_row(tmp_path / "out", ledger, "1")
+
+
 def test_a_part_that_was_changed_by_hand_is_one_sentence(result: tuple[Path, Path, Path], tmp_path: Path) -> None:
     _, _, out = result
     ledger = finished(out)

@@ -44,7 +44,9 @@ def prepare(
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the result.", show_default=False)],
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="Folder for the result.", metavar="FOLDER", show_default=False)
+    ],
     task: Task = None,
     model: Model = None,
     columns: Columns = None,
@@ -67,7 +69,11 @@ def prepare(
 ) -> None:
     """Clean, check, redact and split rows; writes them, and a ledger of what became of each."""
     from apps.cli.data_inputs import Flags, configuration
+    from pipelines.errors import InputError
 
+    if not out.strip():  # a variable that was never set would fill the current folder
+        raise InputError("data_cli_no_out")
+    folder = Path(out).expanduser()
     flags = Flags(task, model, columns or (), values or (), group, limit, validation or (), test or ())
     config = configuration(inputs, flags)
     from apps.cli.data_account import print_account
@@ -77,11 +83,11 @@ def prepare(
     progress = RowProgress(quiet=quiet, language=language())
     ledger = prepare_data(config, out, processes=processes, overwrite=overwrite, progress=progress, language=language())
     if as_json:
-        data = {"out": str(out), "read": ledger.read, "kept": ledger.kept, **ledger.to_json()}
+        data = {"out": str(folder), "read": ledger.read, "kept": ledger.kept, **ledger.to_json()}
         typer.echo(to_json(data, indent=2))
     elif not quiet:
-        print_account(ledger, out)
-        typer.echo(say("data_cli_look", out=str(out)))
+        print_account(ledger, folder)
+        typer.echo(say("data_cli_look", out=str(folder)))
 
 
 @app.command()

@@ -185,8 +185,8 @@ def prepared_row(folder: Path, ledger: Ledger, which: str, part: str | None = No
         InputError: There is no such row, or the file is not as it was written.
     """
     filled = [name for name in SPLITS if name in ledger.splits and ledger.splits[name].rows]
-    if part is not None and part not in filled:
-        raise InputError("data_show_part", part=part, out=str(folder), filled=filled)
+    if not filled or part not in (None, *filled):  # weights may have left nothing out of a few rows
+        raise InputError("data_show_part", part=part or SPLITS[0], out=str(folder), filled=filled or "–")
     if which.lstrip("+-").isdecimal():
         part = part or filled[0]
         number, rows = int(which), ledger.splits[part].rows
