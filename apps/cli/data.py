@@ -81,7 +81,9 @@ def prepare(
     from finetune.data.progress import RowProgress
 
     progress = RowProgress(quiet=quiet, language=language())
-    ledger = prepare_data(config, out, processes=processes, overwrite=overwrite, progress=progress, language=language())
+    ledger = prepare_data(
+        config, folder, processes=processes, overwrite=overwrite, progress=progress, language=language()
+    )
     if as_json:
         data = {"out": str(folder), "read": ledger.read, "kept": ledger.kept, **ledger.to_json()}
         typer.echo(to_json(data, indent=2))
