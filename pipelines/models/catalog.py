@@ -83,8 +83,8 @@ class Machine:
 
     @property
     def free_bytes(self) -> int:
-        """The most that is free on one device."""
-        return max(self.free.values())
+        """What is free on all of them: a model too big for one GPU is spread."""
+        return sum(self.free.values())
 
 
 @cache
