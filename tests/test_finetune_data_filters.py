@@ -48,6 +48,11 @@ def test_lengths_at_their_bounds(text: str, reply: str, limits: dict[str, Any], 
     assert outcome.changes == ()
 
 
+def test_a_glossary_beside_an_empty_text_asks_for_nothing() -> None:
+    empty = row({"text": "", "target": "fr", "glossary": {"tree": "arbre"}}, "x" * 100)
+    assert length_filter(Lengths(), "translation")(empty).reason == "request_empty"
+
+
 def test_only_translations_are_compared_side_by_side() -> None:
     assert measured("a" * 1000, "b" * 10, "summarization").reason == ""
 

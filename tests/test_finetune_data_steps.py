@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from finetune.data import DataConfig, Source
@@ -61,6 +61,7 @@ TEXTS = st.lists(PARTS, max_size=6).map("".join)
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(text=TEXTS, reply=TEXTS, key=TEXTS)
+@example(text="", reply="Ce matin, je vais au marché. " * 3, key="Hi Anna, ")
 def test_a_step_changes_no_row_that_it_is_given_and_says_the_same_again(
     text: str, reply: str, key: str, every: list[tuple[str, Any]]
 ) -> None:

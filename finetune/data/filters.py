@@ -2,6 +2,7 @@
 
 from finetune.data.config import DataConfig, Lengths
 from finetune.data.row import Outcome, Row, Step, drop, keep
+from pipelines.tasks import TASKS
 from pipelines.text.languages import close_languages, detect, detectable, parse_language, same_language
 
 __all__ = ["language_filter", "length_filter"]
@@ -21,12 +22,14 @@ def length_filter(lengths: Lengths, task: str) -> Step:
     Reasons: ``request_empty``, ``reply_empty``, ``too_short``, ``too_large``, ``lopsided`` (translation: one side much
     longer than the other, by UTF-8 bytes: a Chinese character has three and says what three letters say).
     """
-    ratio = lengths.max_ratio or _RATIO
+    ratio, main = lengths.max_ratio or _RATIO, TASKS[task].text_fields[0]
 
     def step(row: Row) -> Outcome:
         *asked, reply = row.texts(task)
         request, size = sum(map(len, asked)), sum(map(len, asked)) + len(reply)
-        if not "".join(asked).strip():
+        # A glossary or a wish beside an empty text asks for nothing.
+        text = row.request.get(main)
+        if not (text if isinstance(text, str) else "".join(asked)).strip():
             return drop("request_empty")
         if not reply.strip():
             return drop("reply_empty")
