@@ -100,7 +100,10 @@ def test_packed_rows_do_not_see_each_other(model: Any, examples: Examples) -> No
     changed[:, own:] = 61
     mask, positions = beside["attention_mask"], beside["position_ids"]
     with torch.no_grad():
-        whole = [model(input_ids=each, attention_mask=mask, position_ids=positions).logits[:, :own] for each in (ids, changed)]
+        whole = [
+            model(input_ids=each, attention_mask=mask, position_ids=positions).logits[:, :own]
+            for each in (ids, changed)
+        ]
         single = model(input_ids=alone["input_ids"]).logits
     assert torch.equal(whole[0], whole[1])
     torch.testing.assert_close(whole[0], single, rtol=1e-10, atol=1e-12)

@@ -9,12 +9,9 @@ from finetune.data.rendering import Renderer
 from finetune.data.row import Row
 from finetune.training.batches import IGNORED, Collator
 from finetune.training.examples import Examples, write_examples
-from tests.doubles.tiny import CHAT_TEMPLATE, tiny_llama, tiny_tokenizer
+from tests.doubles.tiny import CHAT_TEMPLATE
 from tests.doubles.tiny_seq2seq import checkpoint
-
-THINKING = CHAT_TEMPLATE.replace(
-    "<|assistant|>{% endif %}", "<|assistant|>{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
-)
+from tests.doubles.training_rows import THINKING, folder_of
 
 
 def row(request: dict[str, Any], reply: str) -> Row:
@@ -40,14 +37,6 @@ def learned(model: str, task: str, rows: list[Row], folder: Path) -> tuple[Rende
     targets = [[token for token in line if token != IGNORED] for line in part["targets"].tolist()]
     order = sorted(range(len(rows)), key=lambda place: -int(examples.lengths[place]))  # long rows come first
     return renderer, [targets[order.index(place)] for place in range(len(rows))], part
-
-
-def folder_of(folder: Path, template: str | None, bos: str | None = None) -> str:
-    tokenizer = tiny_tokenizer(["Hello there. one two three four five Count to five, please. <think> </think>"])
-    tokenizer.chat_template = template
-    tokenizer.save_pretrained(folder)
-    tiny_llama(len(tokenizer)).save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.mark.model

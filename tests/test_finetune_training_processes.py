@@ -25,7 +25,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_processes_give_the_result_of_one(base: Path, tmp_path: Path) -> None:
     # Five rows to a step: the shares differ in size, and so do their numbers of passes.
-    changes = {"training__batch_size": 5, "training__pass_tokens": 200, "training__max_steps": 6, "compare": {"rows": 0}}
+    changes = {
+        "training__batch_size": 5,
+        "training__pass_tokens": 200,
+        "training__max_steps": 6,
+        "compare": {"rows": 0},
+    }
     alone, together = (tiny_recipe(base, tmp_path / name, **changes) for name in ("alone", "together"))
     train(alone)
     recipe = tmp_path / "recipe.yaml"

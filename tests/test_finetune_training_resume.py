@@ -114,15 +114,13 @@ def same(first: Path, second: Path) -> None:
     assert weights(first) == weights(second)
     figures = [json.loads((out / "training.json").read_bytes()) for out in (first, second)]
     for each in figures:
-        del each["recipe"], each["command"], each["seconds_of_last_start"]
+        del each["recipe"], each["command"], each["seconds_of_last_start"], each["preflight"]
     assert figures[0] == figures[1]
     assert {path.name for path in first.iterdir()} == {path.name for path in second.iterdir()}
 
 
 @pytest.mark.parametrize("number", range(len(SHARES)))
-def test_killed_anywhere_it_goes_on_to_the_same_weights(
-    runs: tuple[Path, dict[str, Any], str], number: int
-) -> None:
+def test_killed_anywhere_it_goes_on_to_the_same_weights(runs: tuple[Path, dict[str, Any], str], number: int) -> None:
     out, result, errors = runs
     assert result["events"] > 100
     assert result["ends"][number][0] == -signal.SIGKILL, errors

@@ -15,14 +15,23 @@ from transformers import AutoModelForCausalLM
 from finetune.data.rendering import Renderer
 from finetune.recipe import Recipe
 from finetune.training.adapter import load_base, with_adapter
+from finetune.training.batches import Collator
+from finetune.training.checkpoints import last_complete, step_of
+from finetune.training.examples import write_examples
+from finetune.training.folder import RunFolder
+from finetune.training.prepared import rows_of
+from finetune.training.progress import TrainingProgress
 from finetune.training.run import train, training_device
+from finetune.training.trainer import inputs_for, summed_loss
 from pipelines import CinquainError, InputError, pipeline
 from pipelines.models import resolve
 from pipelines.models.fingerprint import read, weights_sha256
 from pipelines.wording import sentence
-from tests.doubles.tiny import tiny_chat_model
+from tests.doubles.seq2seq_training import ENGLISH, GERMAN
+from tests.doubles.tiny import CHAT_TEMPLATE, tiny_chat_model
 from tests.doubles.tiny_adapters import by_peft, turned
-from tests.doubles.training_rows import QUESTIONS, losses, tiny_recipe, weights
+from tests.doubles.tiny_seq2seq import checkpoint
+from tests.doubles.training_rows import QUESTIONS, THINKING, folder_of, losses, tiny_recipe, weights
 
 ROOT = Path(__file__).parent.parent
 
@@ -74,9 +83,10 @@ def test_the_served_adapter_gives_what_was_trained(base: Path, learned: tuple[Re
     renderer = Renderer.load(str(base), "dialogue")
     ids = renderer.format.tokens([{"role": "user", "content": QUESTIONS[0]}])  # type: ignore[attr-defined]
     assert renderer.tokenizer.decode(by_peft(base, Path(recipe.output), ids)) == answers[0].text
-    # And the base is another model.
+    # And the base answers otherwise.
     alone = pipeline("dialogue", model=str(base), dtype="float32", device="cpu")
-    assert alone(messages=[{"role": "user", "content": QUESTIONS[1]}], temperature=0.0).text != answers[1].text
+    others = [alone(messages=[{"role": "user", "content": each}], temperature=0.0).text for each in QUESTIONS]
+    assert others != [answer.text for answer in answers]
 
 
 def test_the_fingerprint_holds_all_that_serving_needs(base: Path, learned: tuple[Recipe, dict[str, Any]]) -> None:
@@ -98,7 +108,7 @@ def test_the_fingerprint_holds_all_that_serving_needs(base: Path, learned: tuple
 
 def test_an_adapter_for_another_base_is_refused(learned: tuple[Recipe, dict[str, Any]], tmp_path: Path) -> None:
     other = tiny_chat_model(tmp_path / "other", steps=119)
-    with pytest.raises(InputError, match="was trained on .* and this is"):
+    with pytest.raises(InputError, match=r"was trained on .* and this is"):
         pipeline("dialogue", model=str(other), adapter=learned[0].output)
 
 
@@ -149,8 +159,6 @@ def test_a_folder_with_foreign_files_is_left_alone(base: Path, tmp_path: Path) -
 
 
 def test_two_runs_into_one_folder(base: Path, tmp_path: Path) -> None:
-    from finetune.training.folder import RunFolder
-
     recipe = tiny_recipe(base, tmp_path)
     code = (
         "import sys\nfrom pathlib import Path\nfrom finetune.training.folder import RunFolder\n"
@@ -184,24 +192,22 @@ def test_quantization_needs_a_gpu(base: Path, tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = tiny_recipe(base, tmp_path, training__learning_rate=1e30, training__max_grad_norm=1e30, training__evaluate=1)
+    recipe = tiny_recipe(
+        base, tmp_path, training__learning_rate=1e30, training__max_grad_norm=1e30, training__evaluate=1
+    )
     with pytest.raises(CinquainError) as caught:
         train(recipe)
     assert caught.value.code == "training_not_finite"
     assert "learning_rate" in sentence(caught.value)
-    from finetune.training.checkpoints import last_complete, step_of
-
-    checkpoint = last_complete(Path(recipe.output) / ".work" / "checkpoints")
-    assert checkpoint is not None
-    assert step_of(checkpoint) == caught.value.parameters["step"] - 1
-    finite = [weight.isfinite().all() for weight in load_file(checkpoint / "adapter_model.safetensors").values()]
+    last = last_complete(Path(recipe.output) / ".work" / "checkpoints")
+    assert last is not None
+    assert step_of(last) == caught.value.parameters["step"] - 1
+    finite = [weight.isfinite().all() for weight in load_file(last / "adapter_model.safetensors").values()]
     assert all(finite)
     assert capsys.readouterr().out == ""
 
 
 def test_without_held_out_rows_the_last_step_is_taken_and_that_is_said(base: Path, tmp_path: Path) -> None:
-    from finetune.training.progress import TrainingProgress
-
     said: list[str] = []
 
     class Told(TrainingProgress):
@@ -227,14 +233,9 @@ def test_training_stops_where_nothing_gets_better(base: Path, tmp_path: Path) ->
     assert figures["steps"] == figures["best_step"] + 4
 
 
-def test_the_adapter_is_the_best_checkpoint_to_the_byte(base: Path, learned: tuple[Recipe, dict[str, Any]]) -> None:
+def test_the_adapter_is_the_best_lastto_the_byte(base: Path, learned: tuple[Recipe, dict[str, Any]]) -> None:
     recipe, figures = learned
     renderer = Renderer.load(str(base), "dialogue")
-    from finetune.training.prepared import rows_of
-    from finetune.training.trainer import inputs_for, summed_loss
-    from finetune.training.batches import Collator
-    from finetune.training.examples import write_examples
-
     rows = [renderer.render(row) for row in rows_of(Path(recipe.output) / "data" / "validation.jsonl")]
     examples = write_examples(Path(recipe.output).parent / "held-out", rows)
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -243,3 +244,39 @@ def test_the_adapter_is_the_best_checkpoint_to_the_byte(base: Path, learned: tup
     with torch.no_grad():
         loss = sum(summed_loss(model, part, inputs_for(model)) for part in batch["passes"]) / batch["trained"]
     assert float(loss) == pytest.approx(figures["validation_loss"], rel=1e-5)
+
+
+def test_an_encoder_decoder_model_learns_and_is_served(tmp_path: Path) -> None:
+    base = checkpoint("marian", tmp_path)
+    turned_round = [*GERMAN[1:], GERMAN[0]]
+    rows = [{"source": text, "target": other} for text, other in zip(ENGLISH, turned_round, strict=True)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in rows))
+    source = {"path": str(path), "columns": {"text": "source", "reply": "target"}}
+    recipe = tiny_recipe(
+        base, tmp_path, task="translation", data__split={"validation": 0.0},
+        data__sources=[{**source, "values": {"source": "en", "target": "de"}}],
+        training__max_steps=300, training__evaluate=300, training__learning_rate=2e-2, adapter__rank=32,
+        training__batch_size=12,
+    )  # fmt: skip
+    assert train(recipe)["loss"] < 0.05
+    translate = pipeline("translation", model=str(base), adapter=recipe.output, dtype="float32", device="cpu")
+    answers = [translate(text=text, source="en", target="de").text for text in ENGLISH]
+    assert answers == turned_round
+
+
+@pytest.mark.parametrize("template", [CHAT_TEMPLATE, None, THINKING], ids=["chat", "base", "thinking"])
+def test_serving_reads_a_request_as_the_tokens_that_were_trained_on(template: str | None, tmp_path: Path) -> None:
+    base = folder_of(tmp_path / "model", template)
+    recipe = tiny_recipe(Path(base), tmp_path, training__max_steps=1)
+    train(recipe)
+    chat = pipeline("dialogue", model=base, adapter=recipe.output, dtype="float32", device="cpu")
+    row = next(rows_of(Path(recipe.output) / "data" / "train.jsonl"))
+    engine: Any
+    engine, prompt = chat.wording()
+    assert prompt == Renderer.load(base, "dialogue").prompt
+    served = engine.format.tokens(chat.task.messages(chat.task.request_type(**row.request), prompt))
+    trained = Renderer.load(base, "dialogue").render(row)
+    assert trained.tokens[: len(served)] == served
+    assert not any(trained.labels[: len(served)])
+    assert trained.labels[-1]

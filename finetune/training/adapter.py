@@ -65,11 +65,11 @@ def with_adapter(model: Any, source: ModelSource, config: AdapterConfig, seed: i
         target_modules=config.targets,
         use_rslora=config.kind == "rslora",
         use_dora=config.kind == "dora",
-        # What a person wrote, never the folder of this machine's cache that it stands for.
-        base_model_name_or_path=source.hub_id or source.reference,
-        revision=source.revision,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name that is going to change
         # Weights of the adapter stay in float32 whatever the base has: steps of 1e-4 are lost in bfloat16's 8 bits.
-        return get_peft_model(model, lora, autocast_adapter_dtype=True)
+        trained = get_peft_model(model, lora, autocast_adapter_dtype=True)
+    # What a person wrote, never the folder of this machine's cache that it stands for.
+    lora.base_model_name_or_path, lora.revision = source.hub_id or source.reference, source.revision
+    return trained

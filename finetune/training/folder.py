@@ -155,7 +155,9 @@ class RunFolder:
         if not self.log.is_file():
             return
         kept = [
-            entry for entry in self.entries() if (entry["step"] in judged if "eval_loss" in entry else entry["step"] <= step)
+            entry
+            for entry in self.entries()
+            if (entry["step"] in judged if "eval_loss" in entry else entry["step"] <= step)
         ]
         write_atomically(self.log, "".join(f"{json.dumps(entry)}\n" for entry in kept))
 

@@ -58,7 +58,9 @@ def prepared_examples(
     step = -(-held_out // validation_rows) if held_out else 1
     rows = {
         "train": lambda: chain(rows_of(data / "train.jsonl"), planted),
-        "validation": lambda: (row for place, row in enumerate(rows_of(data / "validation.jsonl")) if place % step == 0),
+        "validation": lambda: (
+            row for place, row in enumerate(rows_of(data / "validation.jsonl")) if place % step == 0
+        ),
     }
     done: dict[str, Examples] = {}
     for name, every in rows.items():

@@ -1,4 +1,4 @@
-"""What a person sees while an adapter is trained: a bar with both losses on a terminal, a line now and then elsewhere."""
+"""What a person sees while an adapter is trained: a bar with both losses on a terminal, a line at times elsewhere."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -26,6 +26,9 @@ from finetune.training.prepared import PreparedExamples, data_sha256, prepared_e
 from finetune.training.processes import Processes
 from finetune.training.progress import TrainingProgress
 from pipelines.engines.device import DeviceChoice, choose_device
+from pipelines.engines.free_memory import free_memory
+from pipelines.models.memory import gigabytes
+from pipelines.models.shape import ModelShape, shape_of
 from pipelines.models.source import ModelSource
 from pipelines.provenance import environment
 
@@ -34,9 +37,7 @@ __all__ = ["fingerprint_of", "train", "training_device"]
 _PACKAGES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "safetensors")
 
 
-def train(
-    recipe: Recipe, *, planted: Sequence[Row] = (), progress: TrainingProgress | None = None
-) -> dict[str, Any]:
+def train(recipe: Recipe, *, planted: Sequence[Row] = (), progress: TrainingProgress | None = None) -> dict[str, Any]:
     """Train an adapter.
 
     Args:
@@ -151,7 +152,10 @@ def _steps(
     from finetune.training.adapter import load_base, with_adapter
     from finetune.training.arguments import pass_tokens, total_steps, trainer_arguments
     from finetune.training.checkpoints import judged_steps, last_complete, step_of
-    from finetune.training.trainer import AdapterTrainer
+    from finetune.training.packing import packs
+    from finetune.training.plot import draw
+    from finetune.training.preflight import Preflight, resident
+    from finetune.training.trainer import AdapterTrainer, inputs_for, summed_loss
 
     if processes.first:
         last_complete(folder.checkpoints)  # removes what a kill left
@@ -160,17 +164,32 @@ def _steps(
     if processes.first:
         folder.rewind(step_of(begun) if begun else 0, judged_steps(begun) if begun else set())
     config = recipe.training
+    total, done = total_steps(config, len(examples.train)), step_of(begun) if begun else 0
+    shape = _shape(source)
+    free, held = free_memory(choice.device), resident(choice)
     model = with_adapter(load_base(source, choice, sharded=processes.sharded), source, recipe.adapter, config.seed)
-    arguments = trainer_arguments(config, choice, folder.checkpoints, len(examples.train), checkpointing=False)
+    pad, tokens = renderer.tokenizer.pad_token_id or 0, pass_tokens(config, choice)
+    packed = packs(config.packed, model, shape, examples.train, choice)
+    measured: dict[str, Any] = {}
+    if not processes.sharded:  # each process would hold a part, which only a real step shows
+        names = inputs_for(model)
+        flight = Preflight(recipe, choice, shape, examples, free, held, pad, tokens, packed)
+        flight.run(model, lambda model, part: summed_loss(model, part, names))
+        tokens, measured = flight.step.pass_tokens, flight.figures(total - done)
+        progress.say("training_preflight", **_told(measured, total - done))
+    gaps = bool(model.config.is_encoder_decoder or (shape and "experts" in shape.approximate))
+    arguments = trainer_arguments(config, choice, folder.checkpoints, len(examples.train), gaps=gaps)
     started = time.monotonic()
     with (
-        progress.steps(total_steps(config, len(examples.train)), step_of(begun) if begun else 0) as show,
+        progress.steps(total, done) as show,
         _stoppable(lambda: progress.say("training_stopping")) as wants_stop,
     ):
 
         def report(entry: dict[str, Any]) -> None:
             folder.add(entry)
             show(entry)
+            if "eval_loss" in entry:
+                draw(folder.entries(), folder.plot)
 
         trainer = AdapterTrainer(
             model=model,
@@ -178,9 +197,9 @@ def _steps(
             train=examples.train,
             validation=examples.validation,
             batch_size=config.batch_size,
-            pass_tokens=pass_tokens(config, choice),
-            pad=renderer.tokenizer.pad_token_id or 0,
-            packed=config.packed == "on",
+            pass_tokens=tokens,
+            pad=pad,
+            packed=packed,
             patience=config.patience,
             report=report,
             wants_stop=wants_stop,
@@ -193,17 +212,46 @@ def _steps(
     if processes.first:
         folder.publish(folder.checkpoints / f"checkpoint-{best}")
     entries = folder.entries() if processes.first else []
+    if processes.first:
+        draw(entries, folder.plot)
     return {
         "steps": trainer.state.global_step,
         "best_step": best,
         "loss": next((entry["loss"] for entry in reversed(entries) if "loss" in entry), None),
         "validation_loss": trainer.state.best_metric,
-        "base_validation_loss": next((each["eval_loss"] for each in entries if each.get("eval_loss") and not each["step"]), None),
+        "base_validation_loss": next(
+            (each["eval_loss"] for each in entries if each.get("eval_loss") and not each["step"]), None
+        ),
         "trainable": sum(each.numel() for each in model.parameters() if each.requires_grad),
         "device": choice.device,
         "dtype": choice.label,
         "processes": processes.count,
+        "preflight": measured,
         "seconds_of_last_start": round(time.monotonic() - started, 1),
+    }
+
+
+def _shape(source: ModelSource) -> ModelShape | None:
+    """What the base is made of; None for one that is too unusual to be counted."""
+    try:
+        return shape_of(source)
+    except Exception:  # as in pipelines/engines/placement.py: what is wrong with it, loading says
+        return None
+
+
+def _told(figures: dict[str, Any], steps: int) -> dict[str, str]:
+    """What a person is told of the preflight."""
+    unknown = "?"
+    hours, rest = divmod(round(figures["seconds_left"]), 3600)
+    error, energy = figures["estimate_error"], figures["kwh_left"]
+    return {
+        "measured": gigabytes(figures["measured_bytes"]) if figures["measured_bytes"] else unknown,
+        "estimated": gigabytes(figures["estimated_bytes"]) if figures["estimated_bytes"] else unknown,
+        "error": f"{error:+.0%}" if error is not None else unknown,
+        "speed": f"{figures['tokens_per_s']:,.0f}",
+        "steps": str(steps),
+        "time": f"{hours}:{rest // 60:02d}:{rest % 60:02d}",
+        "energy": f"{energy:.3f}" if energy is not None else unknown,
     }
 
 
@@ -214,8 +262,9 @@ def _ended(trainer: Any) -> bool:
 
 @contextmanager
 def _stoppable(say: Callable[[], None]) -> Iterator[Callable[[], bool]]:
-    """Take Ctrl-C, and the signal that a cluster sends before it kills, as a wish: the step at work is finished, and a
-    checkpoint saved. The second one ends the program at once.
+    """Take Ctrl-C, and the signal that a cluster sends before it kills, as a wish.
+
+    The step at work is finished, and a checkpoint saved. The second one ends the program at once.
 
     Yields:
         A function that says whether to stop.

@@ -241,9 +241,7 @@ class AdapterTrainer(Trainer):
         if self.sharded:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
-            set_peft_model_state_dict(
-                self.model, load_file(Path(resume_from_checkpoint) / "adapter_model.safetensors")
-            )
+            set_peft_model_state_dict(self.model, load_file(Path(resume_from_checkpoint) / "adapter_model.safetensors"))
 
     def _checkpoint(self, step: int) -> Path:
         return Path(str(self.args.output_dir)) / f"checkpoint-{step}"

@@ -7,8 +7,13 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from finetune.recipe import Recipe, parse_recipe
-from tests.doubles.tiny import PAIRS
+from tests.doubles.tiny import CHAT_TEMPLATE, PAIRS, tiny_llama, tiny_tokenizer
 from tests.doubles.tiny_adapters import turned
+
+THINKING = CHAT_TEMPLATE.replace(
+    "<|assistant|>{% endif %}", "<|assistant|>{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+"""The template of a model that thinks before it answers, unless it is told not to."""
 
 
 def conversations(count: int = 12) -> list[dict[str, Any]]:
@@ -72,3 +77,12 @@ def weights(out: Path) -> dict[str, Any]:
 
 QUESTIONS = [f"{question} ({number})" for number in (0, 5) for question, _ in PAIRS]
 """Questions that were trained on."""
+
+
+def folder_of(folder: Path, template: str | None) -> str:
+    """The folder of a tiny Llama with random weights and this chat template; none for a base model."""
+    tokenizer = tiny_tokenizer(["Hello there. one two three four five Count to five, please. <think> </think>"])
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    tiny_llama(len(tokenizer)).save_pretrained(folder)
+    return str(folder)
