@@ -32,18 +32,17 @@ def repeated_end(text: str) -> Circle | None:
 
     Passages without a letter do not count: rules, empty lines, rows of zeros and dots are what some texts are made of.
     """
-    tail = text.rstrip()
-    for size in range(1, min(LONGEST, len(tail) // LEAST_TIMES) + 1):
+    for size in range(1, min(LONGEST, len(text) // LEAST_TIMES) + 1):
         covered = max(LEAST_CHARACTERS, LEAST_TIMES * size)
-        if covered > len(tail) or tail[-covered:-size] != tail[size - covered :]:
+        if covered > len(text) or text[-covered:-size] != text[size - covered :]:
             continue
-        begin = len(tail) - covered
-        while begin > 0 and tail[begin - 1] == tail[begin - 1 + size]:
+        begin = len(text) - covered
+        while begin > 0 and text[begin - 1] == text[begin - 1 + size]:
             begin -= 1
         # What came before may share the last letters of the passage by chance; a word is a better place to begin.
-        begin += next((place + 1 for place in range(size) if begin and tail[begin + place].isspace()), 0)
-        passage = tail[begin : begin + size]
+        begin += next((place + 1 for place in range(size) if begin and text[begin + place].isspace()), 0)
+        passage = text[begin : begin + size]
         if not any(character.isalpha() for character in passage):
             return None
-        return Circle(passage.strip(), (len(tail) - begin) // size)
+        return Circle(passage.strip(), (len(text) - begin) // size)
     return None
