@@ -112,6 +112,22 @@ def test_the_account_comes_with_lengths_and_languages(folder: Path, capsys: pyte
     assert json.loads(capsys.readouterr().out)["lengths"] == ledger.lengths
 
 
+def test_nothing_of_a_ledger_from_elsewhere_reaches_the_terminal(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = json.loads((folder / "out" / "ledger.json").read_bytes())
+    data["languages"] = {HOSTILE: 3, "fr": 1}
+    data["splits"][HOSTILE] = data["splits"]["train"]
+    data["steps"]["repair"]["changes"] = data["steps"]["repair"]["dropped"] = {HOSTILE: 2}
+    data["tokens"]["model"] = data["result_sha256"] = HOSTILE
+    (tmp_path / "ledger.json").write_text(json.dumps(data))
+    for more in ([], ["--json"]):
+        assert main(["data", "show", str(tmp_path), *more]) == 0
+        printed = capsys.readouterr().out
+        assert "red" in printed
+        assert not set(printed) & set("\x1b\x07\x9b\u202e\r")
+
+
 def test_a_raw_file_is_looked_at_before_it_is_prepared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["data", "show", str(folder / "rows.jsonl"), "-t", "summarization", "-m", str(folder / "model")]
     assert main(command) == 0

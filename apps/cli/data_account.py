@@ -1,6 +1,7 @@
 """The account of a prepared data set, short enough for a terminal: rows, reasons, tokens, and where the page lies."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,11 @@ def print_languages(languages: dict[str, int]) -> None:
     from pipelines.text.languages import language_name
 
     def named(tag: str) -> str:
-        return say("data_page_und") if tag == "und" else language_name(tag, language())
+        if tag == "und":
+            return say("data_page_und")
+        with suppress(ValueError):  # no tag at all: the folder came from elsewhere
+            return language_name(tag, language())
+        return ""
 
     print_histogram(say("data_page_languages"), [(tag, count, named(tag)) for tag, count in languages.items()])
 
