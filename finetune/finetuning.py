@@ -98,7 +98,7 @@ def _judged(
     bits, exposures = _likelihoods(recipe, folder.path, rows, planted)
     base, adapter = (Side(found, own) for found, own in zip(replies, bits, strict=True))
     judgement = judge(recipe.task, part, rows, base, adapter, partial(training_rows, folder.data)) if rows else None
-    return judgement, exposed(*exposures) if planted else None
+    return judgement, exposed(exposures[0], exposures[1]) if planted else None
 
 
 def _answered(recipe: Recipe, folder: RunFolder, rows: Sequence[Row], progress: TrainingProgress) -> list[list[Answer]]:

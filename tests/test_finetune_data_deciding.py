@@ -29,6 +29,7 @@ class Fate:
     twin: int
     exact: bool
     held_out: bool
+    straddling: bool
     copies: int
 
 
@@ -57,9 +58,9 @@ def decided(folder: Path, sources: list[tuple[Source, list[Row]]], block: int = 
     every = [row for _, rows in sources for row in rows]
     fates: list[Fate] = []
     for one in each:
-        columns = (one.parts, one.twins, one.exact, one.held_out, one.copies)
-        for part_, twin, exact, held, copies in zip(*(column.tolist() for column in columns), strict=True):
-            fates.append(Fate(every[len(fates)], SPLITS[part_], twin, bool(exact), bool(held), copies))
+        columns = (one.parts, one.twins, one.exact, one.held_out, one.straddling, one.copies)
+        for part_, twin, *flags, copies in zip(*(column.tolist() for column in columns), strict=True):
+            fates.append(Fate(every[len(fates)], SPLITS[part_], twin, *map(bool, flags), copies))
     assert len(fates) == len(every) == counts.sum()
     return fates
 
@@ -85,8 +86,7 @@ def test_nothing_that_is_held_out_is_trained_on(
     for place, (text, kind, document) in enumerate(kinds):
         rows = sources[place % len(sources)][1]
         said = sentence(1000 + place if kind == "own" else text, place, kind)
-        # A source that is held out as a whole has documents of its own.
-        rows.append(Row(f"{place}", {"text": said}, "", f"{sources[place % len(sources)][0].use}:{document}", "s"))
+        rows.append(Row(f"{place}", {"text": said}, "", f"document:{document}", "s"))
     changes = {
         "split": Split(validation=0.2, test=0.3, seed=seed),
         "duplicates": {"exact": exact, "near": 0.85 if near else None},
@@ -95,16 +95,20 @@ def test_nothing_that_is_held_out_is_trained_on(
     fates = decided(folder, sources, **changes)
     assert decided(folder, sources, block, **changes) == fates
 
-    trained = [fate for fate in fates if fate.part == "train" and fate.twin < 0]
-    held = [fate for fate in fates if fate.part != "train" and fate.twin < 0]
+    kept = [fate for fate in fates if fate.twin < 0 and not fate.straddling]
+    trained = [fate for fate in kept if fate.part == "train"]
+    held = [fate for fate in kept if fate.part != "train"]
     groups: dict[str, set[str]] = {}
-    for fate in fates:
+    for fate in kept:
         groups.setdefault(fate.row.group, set()).add(fate.part)
     assert all(len(parts) == 1 for parts in groups.values())
+    for fate in fates:  # a row is dropped for its document only where that is held out indeed
+        more = SPLITS[SPLITS.index(fate.part) + 1 :]
+        assert not fate.straddling or any(f.row.group == fate.row.group and f.part in more for f in fates)
     assert not {key(f.row, TASK) for f in trained} & {key(f.row, TASK) for f in held}
     for part in SPLITS:
-        mine = {key(fate.row, TASK) for fate in fates if fate.part == part and fate.twin < 0}
-        others = {key(fate.row, TASK) for fate in fates if fate.part != part and fate.twin < 0}
+        mine = {key(fate.row, TASK) for fate in kept if fate.part == part}
+        others = {key(fate.row, TASK) for fate in kept if fate.part != part}
         assert not mine & others
     if near:  # texts that differ in one letter of 200 share 0.95 of their 5-grams and more
         stems = [Counter(" ".join(f.row.request["text"].split()[:40]) for f in side) for side in (trained, held)]
@@ -115,6 +119,9 @@ def test_nothing_that_is_held_out_is_trained_on(
             assert fate.copies == 0
             assert stays.twin < 0
             assert fate.held_out == (fate.part == "train" and stays.part != "train")
+            assert not fate.straddling
+        elif fate.straddling:
+            assert fate.copies == 0
         elif fate.part != "train":
             assert fate.copies == 1
         else:

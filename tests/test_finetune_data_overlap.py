@@ -145,3 +145,11 @@ def test_long_texts_take_time_by_their_length(tmp_path: Path) -> None:
     began = time.process_time()
     assert found(step, large) == ""
     assert time.process_time() - began < 5
+
+
+def test_a_benchmark_record_that_cannot_be_read_stops_the_preparation(tmp_path: Path) -> None:
+    path = tmp_path / "benchmark.jsonl"
+    path.write_text('{"text": "one"}\n{"text": \n')
+    with pytest.raises(InputError) as caught:
+        overlap_filter([str(path)], "summarization")
+    assert (caught.value.code, caught.value.parameters["record"]) == ("data_benchmark_broken", "benchmark.jsonl:2")

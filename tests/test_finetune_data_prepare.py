@@ -174,6 +174,22 @@ def test_test_rows_inside_train_are_taken_out_of_train(held_out_first: bool, mod
     assert rejected["train.jsonl:1"] == "test.jsonl:1"
 
 
+def test_a_document_that_is_held_out_in_one_source_is_not_trained_on_in_another(model: Path, tmp_path: Path) -> None:
+    rows = [{**row, "doc": f"page {place // 4}"} for place, row in enumerate(plain_rows(40))]
+    train = Source(path=str(write_lines(tmp_path / "train.jsonl", rows[:36])), use="train", group="doc")
+    test = Source(
+        path=str(write_lines(tmp_path / "test.jsonl", [rows[36], {**rows[37], "doc": "page 3"}])),
+        use="test",
+        group="doc",
+    )
+    out = tmp_path / "out"
+    ledger = prepare(configured(model, train, test), out)
+    assert ledger.problems() == []
+    assert ledger.dropped() == {"held_out_groups.group": 4}
+    assert {name: split.rows for name, split in ledger.splits.items()} == {"train": 32, "validation": 0, "test": 2}
+    assert [row["id"] for row in lines_of(out / "rejected.jsonl")] == [f"train.jsonl:{n}" for n in (13, 14, 15, 16)]
+
+
 def test_repeated_rows_may_stay_but_never_on_both_sides(model: Path, tmp_path: Path) -> None:
     rows = plain_rows(30)
     train = Source(path=str(write_lines(tmp_path / "train.jsonl", [*rows, *rows[:5]])), use="train")

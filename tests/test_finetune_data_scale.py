@@ -15,7 +15,6 @@ from finetune.data.prepare import prepare
 from pipelines.errors import InputError
 from tests.doubles.data_rows import configured, content, counting_model, planted, write_lines
 
-
 ROOT = Path(__file__).parent.parent
 
 # Two processes do five tasks. The first process to finish a third block ends all of them, as a machine that goes down.

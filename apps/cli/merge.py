@@ -86,7 +86,7 @@ def _shipped(task: str) -> "list[Row]":
     from finetune.data.sources import open_sources
 
     config = DataConfig(task=task, sources=[Source(path=f"shipped:{task}")])
-    found = []
+    found: list[Row] = []
     for opened in open_sources(list(config.sources)):
         for record in opened.records():
             found += recognise(record, opened.source, task).rows

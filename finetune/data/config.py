@@ -57,8 +57,8 @@ class Lengths(_Strict):
     max_characters: Annotated[int, Field(ge=1)] = 2_000_000
     """Of the whole row; what a task accepts as one request."""
     max_ratio: Annotated[float, Field(gt=1.0)] | None = None
-    """Translation only: the longer text may be this many times as long as the shorter one, by tokens of the model where
-    it is known and else by UTF-8 bytes; texts under 20 are left alone. None takes 4."""
+    """Translation only: the longer text may be this many times as long as the shorter one, by UTF-8 bytes; texts under
+    20 bytes are left alone. None takes 4."""
 
 
 class Duplicates(_Strict):
@@ -82,7 +82,7 @@ class DataConfig(_Strict):
     """Rows in, and what is done with them.
 
     In this order: read, recognise, repair, normalize, lengths, language, personal data, overlap, too long, exact
-    duplicates, near duplicates, split, weights.
+    duplicates, near duplicates, split, held-out groups, weights.
     """
 
     task: str

@@ -31,7 +31,9 @@ class Decided:
         twins: Row (counted over all blocks) that is kept in its stead; -1 for a row that is no duplicate.
         exact: Whether the twin says the same.
         held_out: Whether the twin stands in validation or test, and the row itself would have been trained on.
-        copies: How often it is written; 0 for a duplicate, or one that its source's weight leaves out.
+        straddling: Whether another row of its group, in a source that is held out as a whole, is held out more than it
+            is: of a document in test no row is trained on or validated by.
+        copies: How often it is written; 0 for a row that is dropped, or one that its source's weight leaves out.
     """
 
     block: FinishedBlock
@@ -39,6 +41,7 @@ class Decided:
     twins: np.ndarray
     exact: np.ndarray
     held_out: np.ndarray
+    straddling: np.ndarray
     copies: np.ndarray
 
 
@@ -75,6 +78,7 @@ def _each(
 ) -> Iterator[Decided]:
     parts = [_parts(config.split, source, block.rows()["group"]) for source, block in blocks]
     every = np.concatenate(parts) if parts else np.zeros(0, np.int8)
+    held_groups = _held_groups(blocks, parts)
     pairs = np.load(found, mmap_mode="r")
     start = 0
     for (source, block), own, count in zip(blocks, parts, counts.tolist(), strict=True):
@@ -85,9 +89,24 @@ def _each(
             # Repeated rows may stay then, but never on both sides of a split.
             twins = np.where(exact & ~across, -1, twins)
         held_out = (twins >= 0) & (own == 0) & (every[twins] != 0)
-        copies = np.where(twins >= 0, 0, _weighted(source, block.rows()["draw"], own))
-        yield Decided(block, own, twins, exact & (twins >= 0), held_out, copies)
+        rows = block.rows()
+        straddling = np.zeros(count, bool)
+        for part, groups in held_groups.items():
+            straddling |= (twins < 0) & (own < part) & np.isin(rows["group"], groups)
+        copies = np.where((twins >= 0) | straddling, 0, _weighted(source, rows["draw"], own))
+        yield Decided(block, own, twins, exact & (twins >= 0), held_out, straddling, copies)
         start += count
+
+
+def _held_groups(blocks: Sequence[tuple[Source, FinishedBlock]], parts: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+    """Places of the groups in validation and in test; none where all sources are divided, as a group's hash decides."""
+    if all(source.use == "split" for source, _ in blocks):
+        return {}
+    found = {}
+    for part in (_PARTS["validation"], _PARTS["test"]):
+        groups = [block.rows()["group"][own == part] for (_, block), own in zip(blocks, parts, strict=True)]
+        found[part] = np.unique(np.concatenate(groups))
+    return found
 
 
 def _parts(split: Split, source: Source, places: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ STEPS = (
     "too_long",
     "exact_duplicates",
     "near_duplicates",
+    "held_out_groups",
     "weights",
 )
 """Names of the steps in their order; those that are off do not appear in a ledger."""

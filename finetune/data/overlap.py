@@ -34,7 +34,7 @@ def overlap_filter(names: Iterable[str], task: str) -> Step:
         task: Name of the task.
 
     Raises:
-        InputError: A file cannot be read; ``data_benchmark_missing`` where the package is not installed.
+        InputError: A file, or a record in it, cannot be read; ``data_benchmark_missing`` without the package.
     """
     within: dict[int, dict[int, str]] = {}  # number of words → hash of so many in a row → place
     whole: dict[int, str] = {}
@@ -77,6 +77,8 @@ def benchmark_texts(name: str) -> Iterator[tuple[str, str]]:
 
     (source,) = open_sources([Source(path=name)])
     for record in source.records():
+        if record.data is None:  # what cannot be read cannot be kept out of the training rows
+            raise InputError("data_benchmark_broken", record=record.id, problem=record.problem)
         for text in _strings(record.data):
             yield record.id, text
 

@@ -84,6 +84,8 @@ class _Writer:
         self._splits = {name: SplitEntry() for name in SPLITS}
         self._steps: list[dict[str, StepEntry]] = []
         names = [*_DUPLICATES] if config.duplicates.near is not None else [_DUPLICATES[0]]
+        if any(source.use != "split" for source in config.sources):
+            names.append("held_out_groups")
         if any(source.weight != 1.0 for source in config.sources):
             names.append("weights")
         self._late = {name: StepEntry() for name in names}
@@ -117,13 +119,16 @@ class _Writer:
                 decided.twins.tolist(),
                 decided.exact.tolist(),
                 decided.held_out.tolist(),
+                decided.straddling.tolist(),
                 strict=True,
             )
-            for end, part, copies, twin, exact, held_out in steps:
+            for end, part, copies, twin, exact, held_out, straddling in steps:
                 line = file.read(end - start)
                 start = end
                 if twin >= 0:
                     self._drop(_DUPLICATES[not exact], "held_out" if held_out else "duplicate", line, twin)
+                elif straddling:
+                    self._drop("held_out_groups", "group", line)
                 elif copies:
                     self._write(SPLITS[part], line, copies)
                 else:
@@ -199,6 +204,10 @@ class _Writer:
                 self._late[step].entered += left
                 left -= int(gone.sum())
                 self._late[step].left += left
+        if groups := self._late.get("held_out_groups"):
+            groups.entered += left
+            left -= int(decided.straddling.sum())
+            groups.left += left
         if weights := self._late.get("weights"):
             weights.entered += left
             weights.added += int((copies - 1)[copies > 1].sum())
