@@ -62,6 +62,37 @@ def test_weights_are_not_divided_on_a_processor(
     assert not (tmp_path / "out").exists()
 
 
+DIVIDED = """
+import sys, torch, torch.distributed as dist
+from torch.distributed.fsdp import fully_shard
+from finetune.training.processes import require_divided
+rank = int(sys.argv[1])
+dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
+model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Linear(64, 64))
+try:
+    require_divided(model, 2)
+except Exception as error:
+    print(error.code, flush=True)
+fully_shard(model, mesh=torch.distributed.init_device_mesh("cpu", (2,)))
+require_divided(model, 2)
+print("divided", flush=True)
+"""
+
+
+def test_weights_that_only_seem_to_be_divided_are_found_out(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DIVIDED]
+    started = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / "meeting")], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for rank in (0, 1)
+    ]
+    assert [process.communicate()[0] for process in started] == ["not_divided\ndivided\n"] * 2
+
+
+def test_a_tracker_that_is_not_installed(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="pip install trackio"):
+        train(tiny_recipe(base, tmp_path, training__trackers=["trackio"]))
+
+
 @pytest.mark.parametrize("path", LAUNCH, ids=lambda path: path.stem)
 def test_each_launch_file_is_one_for_accelerate(path: Path) -> None:
     from accelerate.commands.config.config_args import load_config_from_file

@@ -29,7 +29,7 @@ SCHEMA_VERSION = 1
 
 # What decides how fast a run is, or what is done with its result, and not what that is: it may change between two
 # starts of one run.
-_FREE = {
+_FREE: Any = {
     "output": True,
     "compare": True,
     "training": {"pass_tokens", "packed", "gradient_checkpointing", "trackers", "device"},

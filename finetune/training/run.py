@@ -4,14 +4,17 @@ The same command goes on where a run was stopped or killed, and ends with the sa
 the best checkpoint, byte by byte, beside the whole prompt and the whole chat template of its rows.
 """
 
+import os
 import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,6 +30,7 @@ from finetune.training.processes import Processes
 from finetune.training.progress import TrainingProgress
 from pipelines.engines.device import DeviceChoice, choose_device
 from pipelines.engines.free_memory import free_memory
+from pipelines.errors import InputError
 from pipelines.models.memory import gigabytes
 from pipelines.models.shape import ModelShape, shape_of
 from pipelines.models.source import ModelSource
@@ -58,6 +62,9 @@ def train(recipe: Recipe, *, planted: Sequence[Row] = (), progress: TrainingProg
     from pipelines.models.fingerprint import weights_sha256
 
     progress = progress or TrainingProgress(quiet=True)
+    for tracker in recipe.training.trackers:
+        if find_spec(tracker) is None:
+            raise InputError("tracker_missing", tracker=tracker, line=f"{sys.executable} -m pip install {tracker}")
     choice = training_device(recipe)
     processes = Processes(choice)
     if not processes.first:
@@ -104,8 +111,6 @@ def training_device(recipe: Recipe) -> DeviceChoice:
     Raises:
         InputError: The device is not there, or cannot quantize.
     """
-    import os
-
     device = recipe.training.device
     if "LOCAL_RANK" in os.environ and device in ("auto", "cuda"):
         choice = choose_device(device, recipe.training.dtype, recipe.adapter.quantization)
@@ -204,7 +209,9 @@ def _steps(
             report=report,
             wants_stop=wants_stop,
         )
-        trainer.train(resume_from_checkpoint=str(begun) if begun else None)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # torch, of accelerate
+            trainer.train(resume_from_checkpoint=str(begun) if begun else None)
     if wants_stop() and not _ended(trainer):
         progress.say("training_go_on", out=str(folder.path), step=trainer.state.global_step)
         raise KeyboardInterrupt

@@ -14,6 +14,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from finetune.training.batches import IGNORED, Collator, Steps
 from finetune.training.checkpoints import complete, keep_only, writing
 from finetune.training.examples import Examples
+from finetune.training.processes import require_divided
 from pipelines.errors import CinquainError
 from pipelines.home import disk_errors
 
@@ -124,7 +125,7 @@ class AdapterTrainer(Trainer):
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
         """Mean loss of the trained tokens of the validation examples."""
         started = time.perf_counter()
-        model = self.model_wrapped if self.sharded else self.model
+        model: Any = self.model_wrapped if self.sharded else self.model
         model.eval()
         sums = torch.zeros(2, dtype=torch.float64)
         with torch.no_grad():
@@ -255,6 +256,8 @@ class _Watch(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **keywords: Any) -> None:
         """Judge the base model, or a checkpoint whose evaluation did not come to its end."""
+        if self._trainer.sharded:
+            require_divided(self._trainer.model_wrapped, args.world_size)
         step, judged = state.global_step, {entry["step"] for entry in state.log_history}
         due = step % args.eval_steps == 0 or step >= state.max_steps
         if due and step not in judged:
