@@ -233,7 +233,7 @@ def test_training_stops_where_nothing_gets_better(base: Path, tmp_path: Path) ->
     assert figures["steps"] == figures["best_step"] + 4
 
 
-def test_the_adapter_is_the_best_lastto_the_byte(base: Path, learned: tuple[Recipe, dict[str, Any]]) -> None:
+def test_the_adapter_is_the_best_checkpoint_to_the_byte(base: Path, learned: tuple[Recipe, dict[str, Any]]) -> None:
     recipe, figures = learned
     renderer = Renderer.load(str(base), "dialogue")
     rows = [renderer.render(row) for row in rows_of(Path(recipe.output) / "data" / "validation.jsonl")]
