@@ -13,14 +13,13 @@ import argparse
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from speed import machine
 from transformers import PrinterCallback, TrainerCallback
 
@@ -109,8 +108,8 @@ def trl(recipe: Recipe, train: Examples, tokenizer: Any, folder: str) -> Clock:
     return clock
 
 
-def compare(recipe: Recipe, rounds: int, folder: str) -> dict[str, Any]:
-    """Tokens of the rows in a second on both sides, and how far the losses of a step are apart."""
+def compare(recipe: Recipe, rounds: int, folder: str, alone: bool = False) -> dict[str, Any]:
+    """Tokens of the rows in a second on both sides, or ours alone, and how far the losses of a step are apart."""
     ledger = prepare(recipe.data, Path(folder) / "data")
     renderer = Renderer.load(recipe.model, recipe.task)
     examples = prepared_examples(Path(folder) / "data", ledger, renderer, Path(folder), 1)
@@ -120,20 +119,22 @@ def compare(recipe: Recipe, rounds: int, folder: str) -> dict[str, Any]:
     pad = renderer.tokenizer.pad_token_id or 0
     figures: dict[str, list[float]] = {"ours": [], "trl": []}
     apart: list[float] = []
-    for number in range(rounds):
-        first = ours(recipe, train, examples.validation, pad, folder)
-        second = trl(recipe, train, renderer.tokenizer, folder)
+    for _ in range(rounds):
+        sides = {"ours": ours(recipe, train, examples.validation, pad, folder)}
+        if not alone:
+            sides["trl"] = trl(recipe, train, renderer.tokenizer, folder)
+            pairs = zip(sides["ours"].losses, sides["trl"].losses, strict=True)
+            apart += [abs(first - second) / second for first, second in pairs]
         # The first step of each also allocates its memory.
-        for name, clock in (("ours", first), ("trl", second)):
+        for name, clock in sides.items():
             figures[name].append(sum(tokens[1:]) / sum(clock.seconds[1:]))
-        apart += [abs(a - b) / b for a, b in zip(first.losses, second.losses, strict=True)]
-        print(f"round {number + 1}{figures['ours'][-1]:36.1f}{figures['trl'][-1]:10.1f}", flush=True)
-    ratios = [a / b for a, b in zip(figures["ours"], figures["trl"], strict=True)]
+        print(f"{'':36}" + "".join(f"{figures[name][-1]:10.1f}" for name in sides), flush=True)
+    ratios = [first / second for first, second in zip(figures["ours"], figures["trl"], strict=False)]
     return {
         "tokens_per_s": figures,
-        "ratio": statistics.median(ratios),
-        "loss_apart": {"largest": max(apart), "mean": statistics.mean(apart)},
-        "losses": {"ours": first.losses, "trl": second.losses},
+        "ratio": statistics.median(ratios) if ratios else None,
+        "loss_apart": {"largest": max(apart), "mean": statistics.mean(apart)} if apart else None,
+        "losses": {name: clock.losses for name, clock in sides.items()},
         "rows_per_step": size,
         "tokens_per_row": float(train.lengths.mean()),
     }
@@ -148,7 +149,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="rows of a step; 8 is what Trainer takes by itself")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--alone", action="store_true", help="our side only; TRL need not be installed")
     arguments = parser.parse_args()
+    if arguments.steps < 2:
+        parser.error("the first step is not counted: --steps 2 is the least")
     warnings.simplefilter("ignore")
     data = {"sources": [{"path": arguments.rows}], "split": {"validation": 0.0}}
     training = {
@@ -159,18 +163,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         recipe = parse_recipe(given)
         print(f"{'tokens/s':36}{'ours':>10}{'TRL':>10}", flush=True)
-        found = compare(recipe, arguments.rounds, folder)
-    apart = found["loss_apart"]
-    print(f"{'median of the ratios':36}{found['ratio']:10.2f}")
-    print(f"{'losses apart, largest and mean':36}{apart['largest']:10.4f}{apart['mean']:10.4f}")
-    versions = {"trl": __import__("trl").__version__, "peft": __import__("peft").__version__}
-    result = {"schema_version": 1, "load_before": before, "training": found, "versions": versions}
-    print(
-        json.dumps(
-            {**result, "dtype": training_device(recipe).dtype, "threads": torch.get_num_threads(), "machine": machine()}
-        )
-    )
+        found = compare(recipe, arguments.rounds, folder, arguments.alone)
+    if apart := found["loss_apart"]:
+        print(f"{'median of the ratios':36}{found['ratio']:10.2f}")
+        print(f"{'losses apart, largest and mean':36}{apart['largest']:10.4f}{apart['mean']:10.4f}")
+    packages = ("peft", "accelerate") if arguments.alone else ("peft", "accelerate", "trl")
+    result = {
+        "schema_version": 1,
+        "load_before": before,
+        "training": found,
+        "dtype": training_device(recipe).dtype,
+        "versions": {name: version(name) for name in packages},
+        "machine": machine(),
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
