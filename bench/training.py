@@ -83,8 +83,8 @@ def ours(recipe: Recipe, train: Examples, nothing: Examples, pad: int, folder: s
     return clock
 
 
-def trl(recipe: Recipe, train: Examples, tokenizer: Any, folder: str) -> Clock:
-    """Steps of TRL over the same rows in the same order."""
+def trl(recipe: Recipe, train: Examples, tokenizer: Any, folder: str, half: bool | None = None) -> Clock:
+    """Steps of TRL over the same rows in the same order; ``half`` is its own choice where None."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -99,7 +99,7 @@ def trl(recipe: Recipe, train: Examples, tokenizer: Any, folder: str) -> Clock:
         output_dir=folder, per_device_train_batch_size=training.batch_size, max_steps=training.max_steps or -1,
         learning_rate=same.learning_rate, lr_scheduler_type=same.lr_scheduler_type, warmup_steps=same.warmup_steps,
         max_grad_norm=same.max_grad_norm, seed=same.seed, use_cpu=same.use_cpu, logging_steps=1, save_strategy="no",
-        report_to="none", disable_tqdm=True, train_sampling_strategy="sequential", max_length=None,
+        report_to="none", disable_tqdm=True, train_sampling_strategy="sequential", max_length=None, bf16=half,
     )  # fmt: skip
     trainer = SFTTrainer(model=fresh(recipe), args=arguments, train_dataset=data, processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
@@ -108,7 +108,7 @@ def trl(recipe: Recipe, train: Examples, tokenizer: Any, folder: str) -> Clock:
     return clock
 
 
-def compare(recipe: Recipe, rounds: int, folder: str, alone: bool = False) -> dict[str, Any]:
+def compare(recipe: Recipe, rounds: int, folder: str, alone: bool = False, half: bool | None = None) -> dict[str, Any]:
     """Tokens of the rows in a second on both sides, or ours alone, and how far the losses of a step are apart."""
     ledger = prepare(recipe.data, Path(folder) / "data")
     renderer = Renderer.load(recipe.model, recipe.task)
@@ -122,7 +122,7 @@ def compare(recipe: Recipe, rounds: int, folder: str, alone: bool = False) -> di
     for _ in range(rounds):
         sides = {"ours": ours(recipe, train, examples.validation, pad, folder)}
         if not alone:
-            sides["trl"] = trl(recipe, train, renderer.tokenizer, folder)
+            sides["trl"] = trl(recipe, train, renderer.tokenizer, folder, half)
             pairs = zip(sides["ours"].losses, sides["trl"].losses, strict=True)
             apart += [abs(first - second) / second for first, second in pairs]
         # The first step of each also allocates its memory.
@@ -149,6 +149,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="rows of a step; 8 is what Trainer takes by itself")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--trl-float32",
+        action="store_true",
+        help="TRL without bfloat16: its default is slow on processors without such instructions",
+    )
     parser.add_argument("--alone", action="store_true", help="our side only; TRL need not be installed")
     arguments = parser.parse_args()
     if arguments.steps < 2:
@@ -163,7 +168,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         recipe = parse_recipe(given)
         print(f"{'tokens/s':36}{'ours':>10}{'TRL':>10}", flush=True)
-        found = compare(recipe, arguments.rounds, folder, arguments.alone)
+        found = compare(recipe, arguments.rounds, folder, arguments.alone, False if arguments.trl_float32 else None)
     if apart := found["loss_apart"]:
         print(f"{'median of the ratios':36}{found['ratio']:10.2f}")
         print(f"{'losses apart, largest and mean':36}{apart['largest']:10.4f}{apart['mean']:10.4f}")
@@ -171,6 +176,7 @@ def main() -> None:
     result = {
         "schema_version": 1,
         "load_before": before,
+        "trl_float32": arguments.trl_float32,
         "training": found,
         "dtype": training_device(recipe).dtype,
         "versions": {name: version(name) for name in packages},
