@@ -1,5 +1,6 @@
 """Personal data is found by its form in five languages, and what only looks like it stays."""
 
+import re
 import time
 from itertools import pairwise
 from typing import Any
@@ -237,3 +238,26 @@ def test_the_languages_of_the_row_decide_how_numbers_are_written() -> None:
 def test_names_are_found_where_they_are_asked_for_and_introduced(text: str, names: list[str]) -> None:
     assert spans(text) == []
     assert spans(text, names=True) == [("name", name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("text", "reply"),
+    [
+        ("Please call me: 13800138000", "13800138000 是我的号码。"),
+        ("13800138000 is mine.", "请致电13800138000。"),
+        ("My office: 010-62345678.", "电话：010 6234 5678"),
+        ("Write to Anna.Smith@example.org", "An anna.smith@example.org schreiben"),
+    ],
+)
+def test_what_one_side_shows_to_be_personal_is_replaced_on_both(text: str, reply: str) -> None:
+    row = Row("r:1", {"text": text, "source": "en", "target": "zh-Hans"}, reply, "g", "s")
+    (found,) = personal_data(DataConfig(task="translation", sources=[Source(path="x")]))(row).rows
+    (placeholder,) = set(re.findall(r"<[A-Z]+_1>", found.reply))
+    assert found.request["text"].count(placeholder) == found.reply.count(placeholder) == 1
+    assert not re.search(r"\d{4}|@", found.request["text"] + found.reply)
+
+
+def test_a_number_within_a_longer_one_is_left_alone() -> None:
+    row = Row("r:1", {"text": "Call 13800138000.", "source": "zh", "target": "en"}, "Order 913800138000x7", "g", "s")
+    (found,) = personal_data(DataConfig(task="translation", sources=[Source(path="x")]))(row).rows
+    assert found.reply == "Order 913800138000x7"

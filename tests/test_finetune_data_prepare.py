@@ -70,7 +70,7 @@ def test_what_holds_texts_that_were_taken_out_is_private(model: Path, tmp_path: 
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in out.iterdir()}
     private = {"rejected.jsonl", "redactions.jsonl", "samples.json", "ledger.html"}
     assert {name for name, mode in modes.items() if mode == 0o600} >= private
-    assert not (out / ".work").exists()
+    assert not (out / ".cinquain-work").exists()
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

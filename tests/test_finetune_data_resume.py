@@ -111,7 +111,7 @@ def test_killed_anywhere_it_goes_on(model: Path, tmp_path: Path) -> None:
     assert whole["ledger.json"]["steps"]["exact_duplicates"]["dropped"]["held_out"]
     for number, (kills, _) in enumerate(tries):
         assert content(tmp_path / f"try{number}") == whole, kills
-        assert not (tmp_path / f"try{number}" / ".work").exists()
+        assert not (tmp_path / f"try{number}" / ".cinquain-work").exists()
     # What was done on files that a person sees is all there is: no part, no copy.
     names = {path.name for path in (tmp_path / "try0").iterdir()}
     assert names == {path.name for path in (tmp_path / "whole").iterdir()}
@@ -155,7 +155,7 @@ def test_workers_and_parents_that_die_cost_nothing(config_json: str, tmp_path: P
     _, code, errors = stopped_at_work(config_json, out, "worker")
     assert code == 1
     assert errors.strip().splitlines()[-1].startswith("pipelines.errors.CinquainError: One of 2 processes was ended")
-    done = [path.name for path in (out / ".work").glob("*/blocks/[!.]*")]
+    done = [path.name for path in (out / ".cinquain-work").glob("*/blocks/[!.]*")]
     assert done
     said, code, _ = stopped_at_work(config_json, out, "parent")
     assert (said[2], code) == (str(len(done)), -signal.SIGKILL)
@@ -206,6 +206,6 @@ sys.exit(json.dumps(ends))
 
 def test_unfinished_work_of_another_configuration_is_cleared_in_the_end(model: Path, tmp_path: Path) -> None:
     path, out = write_lines(tmp_path / "rows.jsonl", planted()), tmp_path / "out"
-    (out / ".work" / "0123456789abcdef" / "blocks" / "0000-00000000").mkdir(parents=True)
+    (out / ".cinquain-work" / "0123456789abcdef" / "blocks" / "0000-00000000").mkdir(parents=True)
     assert prepare(configured(model, path), out).problems() == []
-    assert not (out / ".work").exists()
+    assert not (out / ".cinquain-work").exists()

@@ -60,7 +60,7 @@ def test_tasks_that_fall_and_start_anew_give_the_same_ledger(
     config = configured(model, write_lines(tmp_path / "rows.jsonl", planted()))
     out = tmp_path / "out"
     assert executed(config, out, "fall", 1) == -signal.SIGKILL
-    (work,) = (out / ".work").iterdir()
+    (work,) = (out / ".cinquain-work").iterdir()
     completed = {path.name for path in (work / "datatrove" / "completions").iterdir()}
     assert completed == {"00000"}  # datatrove starts the others anew
     done = {path.name for path in (work / "blocks").glob("[!.]*")}
@@ -89,7 +89,7 @@ def test_a_finished_result_needs_no_tasks_and_another_one_is_refused(model: Path
     path, out = write_lines(tmp_path / "rows.jsonl", planted()), tmp_path / "out"
     prepare(configured(model, path), out)
     Blocks(configured(model, path), out)(None, 0, 1)
-    assert not (out / ".work").exists()
+    assert not (out / ".cinquain-work").exists()
     with pytest.raises(InputError) as caught:
         Blocks(configured(model, path, max_tokens=2000), out)
     assert caught.value.code == "data_other_result"

@@ -47,7 +47,7 @@ def test_two_processes_give_the_result_of_one(base: Path, tmp_path: Path) -> Non
     assert [entry[2] for entry in one] == pytest.approx([entry[2] for entry in two], rel=1e-3)
     assert one[1][2] == pytest.approx(two[1][2], rel=1e-6)  # before sums in another order have added up
     assert weights(Path(alone.output)).keys() == weights(Path(together.output)).keys()
-    assert not (Path(together.output) / ".work").exists()
+    assert not (Path(together.output) / ".cinquain-work").exists()
 
 
 @pytest.mark.parametrize(("name", "how"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")])

@@ -61,7 +61,7 @@ def child(name, recipe=recipe, kill_at=0, action=signal.SIGKILL, only="", limit=
     os._exit(code)
 
 def checkpoints(name):
-    return sorted(path.name for path in (out / name / ".work" / "checkpoints").glob("checkpoint-*"))
+    return sorted(path.name for path in (out / name / ".cinquain-work" / "checkpoints").glob("checkpoint-*"))
 
 result = {"ends": []}
 assert child("warm") == 0 and child("whole") == 0  # loads nothing into this process but modules
@@ -87,7 +87,7 @@ def full(self, folder):
         raise OSError(errno.ENOSPC, "No space left on device", folder)
     save(self, folder)
 trainer.AdapterTrainer._save_optimizer_and_scheduler = full
-result["later"] = [child("later"), last_complete(out / "later" / ".work" / "checkpoints").name]
+result["later"] = [child("later"), last_complete(out / "later" / ".cinquain-work" / "checkpoints").name]
 del trainer.AdapterTrainer._save_optimizer_and_scheduler
 result["later"].append(child("later"))
 print(json.dumps(result))

@@ -103,7 +103,7 @@ def test_the_fingerprint_holds_all_that_serving_needs(base: Path, learned: tuple
     assert fingerprint.data_sha256 == ledger["result_sha256"] == figures["data"]["result_sha256"]
     assert {"cinquain", "torch", "transformers", "peft"} <= set(fingerprint.versions)
     assert json.loads((out / "adapter_config.json").read_bytes())["base_model_name_or_path"] == str(base)
-    assert not (out / ".work").exists()
+    assert not (out / ".cinquain-work").exists()
 
 
 def test_an_adapter_for_another_base_is_refused(learned: tuple[Recipe, dict[str, Any]], tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
         train(recipe)
     assert caught.value.code == "training_not_finite"
     assert "learning_rate" in sentence(caught.value)
-    last = last_complete(Path(recipe.output) / ".work" / "checkpoints")
+    last = last_complete(Path(recipe.output) / ".cinquain-work" / "checkpoints")
     assert last is not None
     assert step_of(last) == caught.value.parameters["step"] - 1
     finite = [weight.isfinite().all() for weight in load_file(last / "adapter_model.safetensors").values()]

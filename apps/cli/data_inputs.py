@@ -133,49 +133,36 @@ def _source(path: str, flags: Flags, **more: Any) -> dict[str, Any]:
 
 
 def _expanded(path: str) -> str:
-    return path if path.startswith("hub:") else str(Path(path).expanduser())
+    from finetune.data.settings import is_file_name
+
+    return str(Path(path).expanduser()) if is_file_name(path) else path
 
 
 def _short(path: str) -> str:
-    return path if path.startswith("hub:") else Path(path).name
+    from finetune.data.settings import is_file_name
+
+    return Path(path).name if is_file_name(path) else path
 
 
 def _from_yaml(path: Path) -> dict[str, Any]:
     """The keys of a file; paths in it are relative to it."""
     import yaml
 
+    from finetune.data.settings import beside, read_yaml
     from pipelines.errors import InputError
 
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _plain_loader())
+        data = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         problem = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
         raise InputError("data_cli_yaml", path=str(path), problem=problem) from error
     if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
         raise InputError("data_cli_yaml_keys", path=str(path))
-    base = path.parent
-    sources = data.get("sources")
-    for source in sources if isinstance(sources, list) else []:
-        if isinstance(source, dict) and isinstance(source.get("path"), str):
-            source["path"] = _beside(base, source["path"])
-    if isinstance(data.get("overlap"), list):
-        data["overlap"] = [
-            name if name == "humaneval" else _beside(base, name) if isinstance(name, str) else name
-            for name in data["overlap"]
-        ]
-    model = data.get("model")
-    if isinstance(model, str) and "://" not in model and Path(_beside(base, model)).exists():
-        data["model"] = _beside(base, model)
-    return data
-
-
-def _beside(base: Path, path: str) -> str:
-    return path if path.startswith("hub:") else str(base / Path(path).expanduser())
+    return beside(data, path.parent)
 
 
 def _overrides(words: Sequence[str]) -> dict[str, Any]:
-    import yaml
-
+    from finetune.data.settings import read_value
     from pipelines.errors import InputError
 
     found: dict[str, Any] = {}
@@ -183,27 +170,8 @@ def _overrides(words: Sequence[str]) -> dict[str, Any]:
         name, _, raw = word.partition("=")
         if name in found:
             raise InputError("cli_set_twice", field=name)
-        try:
-            found[name] = yaml.load(raw, _plain_loader())
-        except (yaml.YAMLError, RecursionError):
-            found[name] = raw
+        found[name] = read_value(raw)
     return found
-
-
-def _plain_loader() -> Any:
-    """A safe loader in which only true and false are truth values, as in YAML 1.2: ``no`` is Norwegian, not false."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """YAML 1.1 has 22 words for true and false, and reads dates."""
-
-    kinds = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag not in kinds]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    Loader.add_implicit_resolver(kinds[0], re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-    return Loader
 
 
 def _put(data: dict[str, Any], name: str, value: Any) -> None:

@@ -80,10 +80,13 @@ def personal_data(config: DataConfig) -> Step:
     def step(row: Row) -> Outcome:
         numbers: dict[tuple[str, str], str] = {}
         texts = list(row.texts(config.task))  # some come from sets that were redacted before
+        languages = _languages(row)
+        spans = {text: find(text, languages, names=config.names) for text in texts}
+        again = _again({(text[start:end], kind) for text, found in spans.items() for start, end, kind in found})
 
         def rewrite(text: str) -> str:
             parts, last = [], 0
-            for start, end, kind in find(text, _languages(row), names=config.names):
+            for start, end, kind in _apart([*spans.get(text, ()), *again(text)]):
                 found = text[start:end]
                 known = kind, (found if kind in ("email", "name") else _SEPARATORS.sub("", found)).casefold()
                 if known not in numbers:
@@ -105,6 +108,25 @@ def personal_data(config: DataConfig) -> Step:
     return step
 
 
+def _again(found: set[tuple[str, str]]) -> Callable[[str], list[Span]]:
+    """Finds what was found in one text in the others of its row.
+
+    "Call me: 13800138000" says that it is a number to call, and its translation may not: half of a pair would keep it.
+    """
+    forms = {}
+    for text, kind in found:
+        signs = text if kind in ("email", "name") else _SEPARATORS.sub("", text)
+        between = "" if kind in ("email", "name") else r"[\s().\u00a0/-]{0,2}"
+        forms[re.compile(rf"(?<![A-Za-z0-9@]){between.join(map(re.escape, signs))}(?![A-Za-z0-9@])", re.IGNORECASE)] = (
+            kind
+        )
+
+    def again(text: str) -> list[Span]:
+        return [(*match.span(), kind) for form, kind in forms.items() for match in form.finditer(text)]
+
+    return again
+
+
 def find(text: str, languages: tuple[str, ...] = ("en",), *, names: bool = False) -> list[Span]:
     """Where personal data stands in a text: (start, end, kind), in order, none within another.
 
@@ -120,6 +142,11 @@ def find(text: str, languages: tuple[str, ...] = ("en",), *, names: bool = False
         spans += _numbers(text, languages)
     if names:
         spans += [(*match.span(1), "name") for match in _NAME.finditer(text) if match[1] not in _NO_NAMES]
+    return _apart(spans)
+
+
+def _apart(spans: list[Span]) -> list[Span]:
+    """Spans in their order, without those that begin within another."""
     found: list[Span] = []
     for span in sorted(spans, key=lambda span: (span[0], -span[1])):
         if not found or span[0] >= found[-1][1]:

@@ -162,7 +162,7 @@ def _stage(
     jobs = planned.jobs()
     seconds["reading"] = time.monotonic() - began
     began = time.monotonic()
-    processes = processes or processes_for(len(jobs))
+    processes = processes or processes_for([block for block, _ in jobs])
     _work(planned, jobs, processes, progress)
     blocks = [FinishedBlock(folder) for _, folder in jobs]
     try:

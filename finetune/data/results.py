@@ -18,8 +18,8 @@ from pipelines.home import disk_errors
 
 __all__ = ["WORK", "finished", "publish", "whole_result"]
 
-WORK = ".work"
-"""Folder for unfinished work, below the result's."""
+WORK = ".cinquain-work"
+"""Folder for unfinished work, below the result's. It is removed in the end: no person's folder must be called so."""
 
 _SPLIT_FILES = tuple(f"{name}.jsonl" for name in SPLITS)
 _FILES = (*_SPLIT_FILES, "rejected.jsonl", "redactions.jsonl", "samples.json", "ledger.html")

@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from finetune.data import sources
 from finetune.data.blocks import FinishedBlock, Job, RowWorker
 from finetune.data.config import DataConfig
 from finetune.data.records import Block
@@ -20,27 +21,29 @@ from pipelines.errors import CinquainError
 
 __all__ = ["processes_for", "work_all"]
 
-_FEW = 3
-"""Blocks that this process does alone: a process takes as long to start as a block of 8 MB takes to do in part."""
+_FEW = 2.5
+"""Whole blocks (of 8 MB) that this process does alone: another one takes as long to start as a part of one takes."""
 
 _job: tuple[DataConfig, dict[str, OpenSource]] | None = None
 _worker: RowWorker | None = None
 
 
-def processes_for(blocks: int) -> int:
-    """How many processes are worth their start for so many blocks."""
+def processes_for(blocks: Sequence[Block]) -> int:
+    """How many processes are worth their start for these blocks."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 1 if blocks < _FEW else min(cores, blocks)
+    # Each source has a block of its own, however small it is; a row group of a Parquet file is a block of any size.
+    whole = sum(1.0 if block.parquet else (block.end - block.start) / sources.BLOCK_BYTES for block in blocks)
+    return 1 if whole < _FEW else min(cores, len(blocks))
 
 
 def work_all(
-    config: DataConfig, sources: dict[str, OpenSource], jobs: Sequence[Job], processes: int, renderer: Renderer
+    config: DataConfig, opened: dict[str, OpenSource], jobs: Sequence[Job], processes: int, renderer: Renderer
 ) -> Generator[FinishedBlock, None, None]:
     """Do all blocks; yields them as they are done, in any order. Close it to stop the work at once.
 
     Args:
         config: What is to be done.
-        sources: The opened sources, by name.
+        opened: The opened sources, by name.
         jobs: The blocks that are to be done, with their folders.
         processes: How many work at once; 1 works in this process.
         renderer: What this process has loaded; others load their own.
@@ -51,7 +54,7 @@ def work_all(
     if not jobs:
         return
     if processes == 1:
-        worker = RowWorker(config, sources, renderer)
+        worker = RowWorker(config, opened, renderer)
         for block, folder in jobs:
             yield worker.work(block, folder)
         return
@@ -59,7 +62,7 @@ def work_all(
     context = get_context("spawn")
     # Nothing is ever sent: the workers end when this end closes, be it here or because this process was killed.
     ours, theirs = context.Pipe()
-    pool = ProcessPoolExecutor(processes, context, _start, (config, sources, theirs))
+    pool = ProcessPoolExecutor(processes, context, _start, (config, opened, theirs))
     waiting: set[Future[FinishedBlock]] = set()
     try:
         for block, folder in jobs:

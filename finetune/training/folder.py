@@ -7,7 +7,7 @@ training_log.jsonl          loss of every step, and of the held-out rows at ever
 loss.png                    both as curves
 recipe.json                 the whole recipe, and the hash that a later run into this folder must have, too
 data/                       the prepared rows and their ledger
-.work/                      checkpoints and tokens of an unfinished run
+.cinquain-work/             checkpoints and tokens of an unfinished run
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from finetune.data.results import WORK
 from finetune.data.row import Row
 from finetune.recipe import Recipe
 from pipelines.errors import CinquainError, InputError
@@ -70,7 +71,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.data = path / "data"
-        self.work = path / ".work"
+        self.work = path / WORK
         self.checkpoints = self.work / "checkpoints"
         self.log = path / "training_log.jsonl"
         self.plot = path / "loss.png"
