@@ -16,6 +16,7 @@ from finetune.merging import REPORT, merge
 from pipelines import InputError, Prompt, pipeline
 from pipelines.errors import CinquainError
 from pipelines.models.fingerprint import MERGED_FILE_NAME, read
+from tests.doubles.serving import serving
 from tests.doubles.tiny import tiny_chat_model
 from tests.doubles.tiny_adapters import QUESTIONS, sign, tiny_adapter, turned
 
@@ -94,6 +95,15 @@ def test_a_merge_that_changed_the_model_fails_the_gate_and_stays(
     assert (tmp_path / "merged" / "model.safetensors").is_file()
     assert (adapter / "adapter_model.safetensors").is_file()
     assert texts(base, adapter) == [answer for _, answer in turned(1)]
+
+
+def test_a_server_of_others_gives_the_same_answers(adapter: Path, tmp_path: Path) -> None:
+    out = tmp_path / "merged"
+    merge(adapter, out, ROWS)
+    with serving(out, tmp_path / "log.txt") as reference:
+        chat = pipeline("dialogue", reference, prompt=BARE, context_length=2048)
+        replies = [chat(**row.request, temperature=0, max_new_tokens=24).text for row in ROWS]
+    assert replies == [answer for _, answer in turned(1)]
 
 
 def error_of(adapter: Path, out: Path, rows: list[Row] = ROWS, **options: str) -> str:

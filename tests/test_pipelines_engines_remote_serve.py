@@ -1,26 +1,17 @@
 """The remote engine on a real server: ``transformers serve`` with the embedded model, on this machine."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines import TASKS, pipeline
+from tests.doubles.serving import serving
 
 pytestmark = pytest.mark.model
-
-START_S = 120
-"""Seconds that the server may take to start: 15 on one idle core."""
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "translation": {"text": "Good morning.", "target": "fr"},
@@ -31,52 +22,11 @@ REQUESTS: dict[str, dict[str, Any]] = {
 }
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _healthy(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
 @pytest.fixture(scope="module")
 def reference(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Reference of the embedded model on a server that runs while this file's tests do."""
-    program = Path(sys.executable).with_name("transformers")
-    missing = [name for name in ("fastapi", "openai", "uvicorn") if find_spec(name) is None]
-    if missing or not program.exists():
-        reason = f"needs transformers serve, which lacks {missing}: pip install -c constraints.txt -e '.[test]'"
-        (pytest.fail if os.environ.get("CINQUAIN_REQUIRE_ALL") == "1" else pytest.skip)(reason)
-    port = _free_port()
-    line = [str(program), "serve", str(embedded_model), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    log = tmp_path_factory.mktemp("serve") / "log.txt"
-    with log.open("wb") as output:
-        server = subprocess.Popen(line, stdout=output, stderr=output, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    try:
-        for _ in range(START_S * 5):
-            if _healthy(port):
-                break
-            try:
-                server.wait(0.2)  # the pause between two looks, and the news that it has died
-            except subprocess.TimeoutExpired:
-                continue
-            pytest.fail(f"transformers serve ended: {log.read_text()[-2000:]}")
-        else:
-            pytest.fail(f"transformers serve did not start in {START_S} s: {log.read_text()[-2000:]}")
-        yield f"http://127.0.0.1:{port}/v1#{embedded_model}"
-    finally:
-        server.terminate()
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+    with serving(embedded_model, tmp_path_factory.mktemp("serve") / "log.txt") as found:
+        yield found
 
 
 def on(reference: str, task: str, **options: Any) -> Any:
