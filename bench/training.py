@@ -100,6 +100,7 @@ def trl(recipe: Recipe, train: Examples, tokenizer: Any, folder: str, half: bool
         learning_rate=same.learning_rate, lr_scheduler_type=same.lr_scheduler_type, warmup_steps=same.warmup_steps,
         max_grad_norm=same.max_grad_norm, seed=same.seed, use_cpu=same.use_cpu, logging_steps=1, save_strategy="no",
         report_to="none", disable_tqdm=True, train_sampling_strategy="sequential", max_length=None, bf16=half,
+        completion_only_loss=True,  # what it takes by itself for rows with a prompt and a completion
     )  # fmt: skip
     trainer = SFTTrainer(model=fresh(recipe), args=arguments, train_dataset=data, processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
