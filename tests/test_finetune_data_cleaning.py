@@ -74,7 +74,7 @@ def test_line_breaks_of_code_are_the_only_thing_that_changes() -> None:
     ("text", "after", "kinds"),
     [
         ("a\u202eb\u202cc\u2066d\u2069", "abcd", {"invisible_characters"}),
-        ("zero\u200bwidth\ufeff \u00adsoft\x00\x1b[31m", "zerowidth soft[31m", {"invisible_characters"}),
+        ("zero\u200bwidth\ufeff \u00adsoft\x00\x1b[31m", "zerowidth soft", {"invisible_characters", "terminal_sequences"}),
         ("one page\x0canother\x0bline\x85next\u2028last", "one page\nanother\nline\nnext\nlast", {"line_breaks"}),
         ("cafe\u0301 \u1112\u1161\u11ab", "café 한", {"unicode_form"}),
         ("\n \n    x = 1  \n\t\ny\n\n", "    x = 1\n\ny", {"blank_space"}),
@@ -137,3 +137,17 @@ def test_every_text_of_a_row_is_read_and_nothing_else() -> None:
     assert (outcome.rows[0].id, outcome.rows[0].request["language"]) == ("rows:1", "fr")
     assert row.request["messages"][0]["content"] == "CafÃ©"  # the row that was given is as it was
     assert normalize(outcome.rows[0], "dialogue").rows[0] is outcome.rows[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a \x1b[31mred\x1b[0m word", "a red word"),
+        ("\x1b]0;title\x07prompt", "prompt"),
+        ("\x1b]8;;https://example.org\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("torn \x1b[31", "torn [31"),
+        ("list[3m] stays", "list[3m] stays"),
+    ],
+)
+def test_sequences_of_a_terminal_go_as_a_whole(text: str, expected: str) -> None:
+    assert normalized(text) == expected

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from finetune.data.ledger import STEPS, Ledger, SourceEntry, SplitEntry, StepEntry, merged
 from finetune.data.row import Outcome, Row, change, drop, keep, split
+from pipelines.errors import InputError
 
 ROW = Row("a:1", {"text": "x"}, "y", "g", "a")
 
@@ -98,3 +99,13 @@ def test_steps_stand_in_their_order() -> None:
     ]
     with pytest.raises(TypeError):
         StepEntry.from_json({**StepEntry().to_json(), "more": 1})
+
+
+@pytest.mark.parametrize(
+    "line", ["", "{}", "[1]", '{"id": 1}', "[" * 100_000, json.dumps({**ROW.__dict__, "reply": ["y"]}), '{"id": "a"']
+)
+def test_a_line_that_is_no_row_is_one_sentence(line: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Row.from_json(line)
+    assert caught.value.code == "data_row_format"
+    assert Row.from_json(ROW.to_json()) == ROW

@@ -12,6 +12,8 @@ __all__ = ["normalize", "normalized", "repair", "repaired"]
 _INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff\ufff9-\ufffb]")
 """Control characters but tab and line break, and what has no width. Joiners stay (U+200C, U+200D: Persian, Hindi,
 emoji), and so do the marks of direction that Arabic and Hebrew need (U+200E, U+200F)."""
+_SEQUENCES = re.compile(r"\x1b\[[0-?]{0,64}[ -/]{0,8}[@-~]|\x1b\][^\x00-\x1f\x7f]{0,256}(?:\x07|\x1b\\)")
+"""Colours, links and titles of a terminal (ECMA-48): without its first sign the rest of one would stay, as "[31m"."""
 _OVERRIDES = re.compile("[\u202a-\u202e\u2066-\u2069]")
 """Embeddings and overrides of direction: they can show a text otherwise than it is read (CVE-2021-42574)."""
 _BREAKS = re.compile("\r\n?|\x0b|\x0c|\x85|\u2028|\u2029")
@@ -61,6 +63,8 @@ def normalized(text: str, kinds: set[str] | None = None) -> str:
     plain = text.isascii()
     if not plain or any(sign in text for sign in "\r\x0b\x0c"):
         put("line_breaks", _BREAKS.sub("\n", text))
+    if "\x1b" in text:
+        put("terminal_sequences", _SEQUENCES.sub("", text))
     put("invisible_characters", _INVISIBLE.sub("", text if plain else _OVERRIDES.sub("", text)))
     put("unicode_form", text if plain else unicodedata.normalize("NFC", text))
     # The indentation of a first line of code is part of it: only blank lines go in front of it.

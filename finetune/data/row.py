@@ -75,9 +75,13 @@ class Row:
             InputError: ``data_row_format`` where the line is none.
         """
         try:
-            return cls(**json.loads(line))
-        except (ValueError, TypeError) as error:
+            row = cls(**json.loads(line))
+            kinds = {"id": str, "request": dict, "reply": str, "group": str, "source": str, "tokens": int}
+            if wrong := [name for name, kind in kinds.items() if not isinstance(getattr(row, name), kind)]:
+                raise ValueError(f"wrong types: {', '.join(wrong)}")
+        except (ValueError, TypeError, RecursionError) as error:
             raise InputError("data_row_format", problem=str(error)) from None
+        return row
 
 
 @dataclass(frozen=True)

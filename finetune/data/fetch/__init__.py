@@ -108,7 +108,10 @@ def fetch(
 
 
 def _check_target(name: str, out: Path, card: Path) -> None:
-    """See that nothing would be overwritten but the same set, as it was fetched."""
+    """See that the set can be written, and that nothing would be overwritten but the same set, as it was fetched."""
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    with disk_errors(out), tempfile.TemporaryFile(dir=there):
+        pass  # tried now, before minutes of work are lost
     if not (out.exists() or card.exists()):
         return
     try:
