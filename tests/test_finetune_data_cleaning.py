@@ -74,7 +74,8 @@ def test_line_breaks_of_code_are_the_only_thing_that_changes() -> None:
     ("text", "after", "kinds"),
     [
         ("a\u202eb\u202cc\u2066d\u2069", "abcd", {"invisible_characters"}),
-        ("zero\u200bwidth\ufeff \u00adsoft\x00\x1b[31m", "zerowidth soft", {"invisible_characters", "terminal_sequences"}),
+        ("zero\u200bwidth\ufeff \u00adsoft\x00", "zerowidth soft", {"invisible_characters"}),
+        ("\x1b[31mred\x00\x1b[0m", "red", {"invisible_characters", "terminal_sequences"}),
         ("one page\x0canother\x0bline\x85next\u2028last", "one page\nanother\nline\nnext\nlast", {"line_breaks"}),
         ("cafe\u0301 \u1112\u1161\u11ab", "café 한", {"unicode_form"}),
         ("\n \n    x = 1  \n\t\ny\n\n", "    x = 1\n\ny", {"blank_space"}),
