@@ -22,8 +22,7 @@ def main(arguments: list[str]) -> int:
     Returns:
         The exit code.
     """
-    import yaml
-
+    from finetune.data.settings import read_value
     from finetune.finetuning import finetune
     from finetune.recipe import load_recipe
     from finetune.training.progress import TrainingProgress
@@ -35,7 +34,7 @@ def main(arguments: list[str]) -> int:
     changes: dict[str, Any] = {}
     for change in arguments[1:]:
         name, _, value = change.partition("=")
-        changes[name] = yaml.safe_load(value)
+        changes[name] = read_value(value)
     progress = TrainingProgress(quiet=not first)
     try:
         finetune(load_recipe(Path(arguments[0]), changes), progress=progress)

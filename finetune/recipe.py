@@ -7,9 +7,13 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from finetune.data.config import DataConfig
+from finetune.data.settings import beside, model_beside, read_yaml
 from pipelines.errors import InputError, nearest
 
-__all__ = ["AdapterConfig", "CompareConfig", "Recipe", "TrainingConfig", "load_recipe", "parse_recipe"]
+__all__ = ["RECIPES", "AdapterConfig", "CompareConfig", "Recipe", "TrainingConfig", "load_recipe", "parse_recipe"]
+
+RECIPES = Path(__file__).resolve().parent / "recipes"
+"""Folder of the recipes that ship."""
 
 
 class _Strict(BaseModel):
@@ -109,7 +113,7 @@ class Recipe(_Strict):
 
 
 def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """Read a recipe.
+    """Read a recipe. Files that it names are looked for beside it; those of a recipe that ships, in the working folder.
 
     Args:
         path: YAML file.
@@ -121,12 +125,17 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     import yaml
 
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        data = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         problem = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
         raise InputError("recipe_unreadable", path=str(path), problem=problem) from error
     if not isinstance(data, dict):
         raise InputError("recipe_unreadable", path=str(path), problem="it holds no keys")
+    folder = Path() if path.parent.resolve() == RECIPES else path.parent
+    if isinstance(data.get("data"), dict):
+        data["data"] = beside(data["data"], folder)
+    if "model" in data:
+        data["model"] = model_beside(data["model"], folder)
     for name, value in (changes or {}).items():
         _put(data, name, value)
     return parse_recipe(data)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from finetune.recipe import Recipe, load_recipe, parse_recipe
+from finetune.recipe import RECIPES, Recipe, load_recipe, parse_recipe
 from pipelines import InputError
 
 SMALL: dict[str, Any] = {"task": "translation", "output": "out", "data": {"sources": [{"path": "rows.jsonl"}]}}
@@ -26,7 +26,7 @@ def code_of(data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 def test_only_what_differs_from_the_defaults_is_said(tmp_path: Path) -> None:
     path = written(tmp_path, "task: translation\noutput: out\ndata:\n  sources:\n  - path: rows.jsonl\n")
     recipe = load_recipe(path)
-    assert recipe == parse_recipe(SMALL)
+    assert recipe == parse_recipe({**SMALL, "data": {"sources": [{"path": str(tmp_path / "rows.jsonl")}]}})
     assert (recipe.data.task, recipe.data.model) == ("translation", "smollm2-135m")
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 
@@ -103,3 +103,13 @@ def test_what_is_no_recipe(tmp_path: Path, text: str) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         load_recipe(tmp_path / "none.yaml")
+
+
+def test_files_are_looked_for_beside_the_recipe_and_for_one_that_ships_in_the_working_folder(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("{task: dialogue, output: out, data: {sources: [rows.jsonl], languages: [no]}}")
+    recipe = load_recipe(path)
+    assert recipe.data.sources[0].path == str(tmp_path / "rows.jsonl")
+    assert (recipe.output, recipe.data.languages) == ("out", ["no"])
+    assert load_recipe(RECIPES / "translation_gpu.yaml").data.sources[0].path == "rows.jsonl"
+    assert load_recipe(path, {"data.sources.0.path": "mine.jsonl"}).data.sources[0].path == "mine.jsonl"

@@ -4,15 +4,13 @@ from pathlib import Path
 
 import pytest
 
-import finetune
 from apps.cli.main import main
 from apps.cli.recipes import explained, find_recipe
-from finetune.recipe import Recipe, load_recipe
+from finetune.recipe import RECIPES, Recipe, load_recipe
 from pipelines.models.catalog import entries
 from pipelines.tasks import TASKS
 
-RECIPES = sorted((Path(finetune.__file__).parent / "recipes").glob("*.yaml"))
-LORA = [path for path in RECIPES if not path.stem.startswith("pretrain")]
+LORA = [path for path in sorted(RECIPES.glob("*.yaml")) if not path.stem.startswith("pretrain")]
 
 
 @pytest.mark.parametrize("path", LORA, ids=lambda path: path.stem)

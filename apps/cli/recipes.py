@@ -16,14 +16,13 @@ def find_recipe(name: str) -> Path:
     Raises:
         InputError: ``recipe_unknown``, with the nearest names.
     """
-    import finetune
+    from finetune.recipe import RECIPES
     from pipelines.errors import InputError, nearest
 
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    folder = Path(finetune.__file__).parent / "recipes"
-    shipped = {each.stem: each for each in sorted(folder.glob("*.yaml"))}
+    shipped = {each.stem: each for each in sorted(RECIPES.glob("*.yaml"))}
     if name in shipped:
         return shipped[name]
     raise InputError("recipe_unknown", found=name, nearest=nearest(Path(name).stem, list(shipped)))
@@ -31,9 +30,9 @@ def find_recipe(name: str) -> Path:
 
 def explained(path: Path, changes: Mapping[str, Any], recipe: "Recipe") -> dict[str, dict[str, Any]]:
     """Every value of a recipe by its dotted name: ``value``, and ``from``: ``command``, ``recipe`` or ``default``."""
-    import yaml
+    from finetune.data.settings import read_yaml
 
-    written = dict(_leaves(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    written = dict(_leaves(read_yaml(path.read_text(encoding="utf-8"))))
 
     def origin(name: str) -> str:
         own = name.removeprefix("data.") if name in ("data.task", "data.model") else name  # they are the recipe's own
