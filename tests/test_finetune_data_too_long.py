@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from finetune.data import DataConfig, Source
 from finetune.data.rendering import Renderer
 from finetune.data.row import Outcome, Row
-from finetune.data.too_long import too_long
+from finetune.data.too_long import _longest, too_long
 from tests.doubles.data_rows import counting_model
 
 
@@ -201,3 +201,18 @@ def test_a_row_that_no_model_can_read_is_dropped_with_the_problem(step: Steps) -
     outcome = step(translation("A river.<|end|>", "Une rivière."), "translation", 1000)
     assert outcome.reason == "not_renderable"
     assert "<|end|>" in outcome.details["problem"]
+
+
+@settings(max_examples=200)
+@given(st.integers(1, 300), st.integers(0, 300))
+def test_the_longest_beginning_is_found_in_few_tries(most: int, fits: int) -> None:
+    tried: list[int] = []
+
+    def fitting(count: int) -> Row | None:
+        tried.append(count)
+        return Row(str(count), {}, "", "", "") if count <= fits else None
+
+    best = min(fits, most)
+    found = _longest(fitting, most)
+    assert found == ((Row(str(best), {}, "", "", ""), best) if best else None)
+    assert len(tried) == len(set(tried)) <= 2 * (best + 1).bit_length() + 1

@@ -25,6 +25,8 @@ from pipelines.tasks import TASKS
 __all__ = ["ChatRenderer", "Rendered", "Renderer", "training_prompt"]
 
 _PROBE = "cinquain"
+_BEGINNING, _ENDING = 4, 6
+"""Turns at both ends of a conversation that are looked at one by one."""
 
 
 @dataclass(frozen=True)
@@ -212,10 +214,31 @@ class ChatRenderer(Renderer):
             heads[place] = prompt[: at + len(self._head)]
             cursor = at + len(written)
         if shape not in self._repeats:
-            self._repeats[shape] = {
-                place for place, head in heads.items() if self.format.text(messages[:place]) == head
-            }
+            self._repeats[shape] = self._repeated(messages, heads)
         return {place: head for place, head in heads.items() if place in self._repeats[shape]}
+
+    def _repeated(self, messages: list[Message], heads: dict[int, str]) -> set[int]:
+        """Places of the turns before which the template writes what serving sent there.
+
+        Templates treat a turn by how far it is from the first or the last one. So the turns in the middle of a long
+        conversation go with those on both sides of them, where these agree; to try each takes a minute for 250 turns.
+        """
+        found = {}
+
+        def agree(places: list[int]) -> None:
+            for place in places:
+                found[place] = self.format.text(messages[:place]) == heads[place]
+
+        places = list(heads)
+        middle = places[_BEGINNING:-_ENDING]
+        agree(places[:_BEGINNING] + places[_BEGINNING:][-_ENDING:])
+        if middle:
+            before, behind = found[places[_BEGINNING - 1]], found[places[-_ENDING]]
+            if before == behind:
+                found |= dict.fromkeys(middle, before)
+            else:
+                agree(middle)
+        return {place for place, same in found.items() if same}
 
     def _find_reply(self) -> None:
         """Find out from the template what stands around a reply."""
