@@ -201,6 +201,22 @@ def test_every_turn_that_the_model_would_have_to_write_is_trained(name: str, mod
         assert len(asked(sent)) == starts[place // 2]
 
 
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_long_conversations_carry_loss_where_trying_every_turn_says_so(
+    name: str, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = [
+        {"role": ("user", "assistant")[place % 2], "content": f"turn {place}: the sky is blue"} for place in range(41)
+    ]
+    long = Row("r:1", {"messages": turns}, "The end.", "g", "s")
+    renderer = models.renderer(name, "dialogue")
+    monkeypatch.setattr(renderer, "_repeats", {})
+    quick = renderer.render(long)
+    monkeypatch.setattr("finetune.data.rendering._BEGINNING", 100)
+    monkeypatch.setattr(renderer, "_repeats", {})
+    assert renderer.render(long) == quick
+
+
 def test_worked_examples_of_a_wording_are_read_and_not_trained(models: Models) -> None:
     """A base model is shown them as turns of a conversation; they are nothing that a row teaches."""
     shipped = load_prompt("translation")
