@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.metrics import for_task
 from eval.statistics import compare
 from finetune.data.rendering import Rendered, Renderer
 from finetune.data.row import Row
 from finetune.judging.answers import answers
+from finetune.judging.comparison import as_benchmark, reference_metrics
 from pipelines.errors import InputError
 from pipelines.home import disk_errors, require_space, write_atomically
 from pipelines.models.fingerprint import MERGED_FILE_NAME, Fingerprint, read, write
@@ -188,13 +188,11 @@ def _gate(
             asked.engine.close()
     same = sum(one == two for one, two in zip(*texts, strict=True)) / len(chosen)
     gate = Gate(len(chosen), dtype, difference, _LIMITS[dtype], same, _AGREEMENT[dtype])
-    metrics = for_task(
-        fingerprint.task, str(chosen[0].request.get("target") or chosen[0].request.get("language") or "en")
-    )
+    metrics = reference_metrics(fingerprint.task)
     if not metrics:
         return gate
     leading = metrics[0]
-    one, two = (leading.statistics(side, [row.reply for row in chosen]) for side in texts)
+    one, two = (leading.statistics(side, as_benchmark(fingerprint.task, chosen)) for side in texts)
     found_difference = compare(one, two, leading.of_sum)
     return Gate(
         **{

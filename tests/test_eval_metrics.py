@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.metrics import Metric, bleu, chrf, for_task, lead, rouge, ter
-from eval.metrics.summarization import UnicodeTokenizer
+from eval.benchmarks.definition import BenchmarkRow
+from eval.metrics import METRICS, for_task, lead, named
 from eval.metrics.translation import bleu_tokenizer
+from eval.metrics.words import words
 from eval.statistics import compare
 from pipelines.errors import InputError
 from pipelines.tasks import TASKS
@@ -18,17 +19,26 @@ REFERENCES = [
     "It rained all week.",
 ]
 REPLIES = ["The station lies behind an old church.", "Ring two times and wait for the keeper.", "It rained all week."]
+BY_REFERENCE = ["chrf", "bleu", "ter", "rouge1", "rouge2", "rougeLsum"]
 CHINESE = ["图书馆周三关门，请在门口还书。", "火车晚点二十分钟。"]
+
+
+def rows(references: list[str], language: str = "en") -> list[BenchmarkRow]:
+    return [BenchmarkRow(str(n), {"text": "?"}, (text,), language) for n, text in enumerate(references)]
+
+
+def score(name: str, replies: list[str], references: list[str], language: str = "en") -> float:
+    return named(name).score(replies, rows(references, language))
 
 
 def test_scores_are_those_of_sacrebleu() -> None:
     import sacrebleu
 
-    assert chrf().score(REPLIES, REFERENCES) == sacrebleu.corpus_chrf(REPLIES, [REFERENCES], word_order=2).score
-    assert bleu("en").score(REPLIES, REFERENCES) == sacrebleu.corpus_bleu(REPLIES, [REFERENCES]).score
-    assert ter("en").score(REPLIES, REFERENCES) == pytest.approx(sacrebleu.corpus_ter(REPLIES, [REFERENCES]).score)
+    assert score("chrf", REPLIES, REFERENCES) == sacrebleu.corpus_chrf(REPLIES, [REFERENCES], word_order=2).score
+    assert score("bleu", REPLIES, REFERENCES) == sacrebleu.corpus_bleu(REPLIES, [REFERENCES]).score
+    assert score("ter", REPLIES, REFERENCES) == pytest.approx(sacrebleu.corpus_ter(REPLIES, [REFERENCES]).score)
     chinese = sacrebleu.corpus_bleu(CHINESE[::-1], [CHINESE], tokenize="zh").score
-    assert bleu("zh-Hans").score(CHINESE[::-1], CHINESE) == chinese
+    assert score("bleu", CHINESE[::-1], CHINESE, "zh-Hans") == chinese
 
 
 def test_scores_are_those_of_rouge_score_where_it_knows_the_letters() -> None:
@@ -36,10 +46,10 @@ def test_scores_are_those_of_rouge_score_where_it_knows_the_letters() -> None:
 
     theirs = RougeScorer(["rouge2"])
     expected = np.mean([theirs.score(a, b)["rouge2"].fmeasure for a, b in zip(REFERENCES, REPLIES, strict=True)])
-    assert rouge("rouge2").score(REPLIES, REFERENCES) == pytest.approx(100 * expected)
+    assert score("rouge2", REPLIES, REFERENCES) == pytest.approx(100 * expected)
 
 
-@pytest.mark.parametrize("task", ["translation", "summarization"])
+@pytest.mark.parametrize("name", BY_REFERENCE)
 @pytest.mark.parametrize(
     ("language", "texts"),
     [
@@ -54,21 +64,43 @@ def test_scores_are_those_of_rouge_score_where_it_knows_the_letters() -> None:
         ("ar", ["المكتبة مغلقة يوم الأربعاء.", "أمطرت طوال الأسبوع."]),
     ],
 )
-def test_gold_answers_score_the_best_and_empty_ones_the_worst(task: str, language: str, texts: list[str]) -> None:
-    for metric in for_task(task, language):
-        best, worst = (100.0, 0.0) if metric.higher_is_better else (0.0, 100.0)
-        if metric.name != "BLEU" or all(len(text.split()) > 3 for text in texts):  # four words in a row are needed
-            assert metric.score(texts, texts) == pytest.approx(best), metric.name
-        assert metric.score([""] * len(texts), texts) == pytest.approx(worst), metric.name
+def test_gold_answers_score_the_best_and_empty_ones_the_worst(name: str, language: str, texts: list[str]) -> None:
+    metric, asked = named(name), rows(texts, language)
+    if name != "bleu" or all(len(text.split()) > 3 for text in texts):  # four words in a row are needed
+        assert metric.score(texts, asked) == pytest.approx(metric.best)
+    assert metric.score([""] * len(texts), asked) == pytest.approx(metric.worst)
 
 
-def test_the_first_metric_of_a_task_is_its_leading_one() -> None:
-    assert [metric.name for metric in for_task("translation", "fr")] == ["chrF++", "BLEU", "TER"]
-    assert [metric.name for metric in for_task("summarization")] == ["ROUGE-1", "ROUGE-2", "ROUGE-Lsum"]
-    assert [task for task in TASKS if for_task(task)] == ["translation", "summarization"]
-    for metric in (*for_task("translation", "zh"), *for_task("summarization")):
-        assert metric.signature.startswith(metric.name)
-    assert "tok:zh" in bleu("zh").signature
+def test_several_references_each_row_its_own_number() -> None:
+    asked = [BenchmarkRow("1", {}, (REFERENCES[0], REPLIES[0])), BenchmarkRow("2", {}, (REFERENCES[2],))]
+    for name in BY_REFERENCE:
+        metric = named(name)
+        assert metric.score([REPLIES[0], REFERENCES[2]], asked) == pytest.approx(metric.best), name
+
+
+def test_rows_of_several_languages_are_each_cut_as_they_need() -> None:
+    asked = [*rows(REFERENCES), *rows(CHINESE, "zh")]
+    assert named("bleu").score([*REFERENCES, *CHINESE], asked) == pytest.approx(100)
+    parts = [named("bleu").statistics(texts, rows(texts, tag)) for texts, tag in ((REFERENCES, "en"), (CHINESE, "zh"))]
+    assert np.allclose(named("bleu").statistics([*REFERENCES, *CHINESE], asked), np.vstack(parts))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_names_metrics_that_exist_and_leads_with_one_that_has_a_direction(task: str) -> None:
+    found = [named(name) for name in for_task(task)]
+    assert found[0].higher_is_better
+    assert [metric.key for metric in found] == list(TASKS[task].metrics)
+    assert "empty" in for_task(task)
+
+
+def test_every_metric_is_of_a_task_and_signed() -> None:
+    assert {name for task in TASKS for name in for_task(task)} == set(METRICS)
+    found = [named(name) for name in METRICS]
+    assert [metric.key for metric in found] == list(METRICS)
+    assert len({metric.name for metric in found}) == len({metric.signature for metric in found}) == len(found)
+    with pytest.raises(InputError) as caught:
+        named("rouge3")
+    assert (caught.value.code, "rouge2" in caught.value.parameters["nearest"]) == ("metric_unknown", True)
 
 
 @pytest.mark.parametrize(
@@ -79,32 +111,32 @@ def test_bleu_cuts_words_as_the_language_needs(language: str, tokenizer: str) ->
 
 
 def test_words_of_mixed_scripts() -> None:
-    tokenize = UnicodeTokenizer().tokenize
-    assert tokenize("Le café d'Anna") == ["le", "café", "d", "anna"]
-    assert tokenize("用Python写3行代码") == ["用", "python", "写", "3", "行", "代", "码"]
-    assert tokenize("cafe\u0301_bar") == ["cafe\u0301", "bar"]
-    assert tokenize("हिन्दी में") == ["हिन्दी", "में"]
+    assert words("Le café d'Anna") == ["le", "café", "d", "anna"]
+    assert words("用Python写3行代码") == ["用", "python", "写", "3", "行", "代", "码"]
+    assert words("cafe\u0301_bar") == ["cafe\u0301", "bar"]
+    assert words("हिन्दी में") == ["हिन्दी", "में"]
 
 
 @given(st.text(max_size=80))
 def test_no_letter_and_no_digit_is_lost(text: str) -> None:
-    kept = "".join(UnicodeTokenizer().tokenize(text))
+    kept = "".join(words(text))
     assert [letter for letter in kept if letter.isalnum()] == [letter for letter in text.lower() if letter.isalnum()]
 
 
-@pytest.mark.parametrize("metric", [chrf(), bleu("en"), ter("en"), rouge("rouge1"), rouge("rougeLsum")])
-def test_rows_add_up_to_the_corpus(metric: Metric) -> None:
-    rows = metric.statistics(REPLIES, REFERENCES)
-    alone = [metric.statistics([reply], [gold])[0] for reply, gold in zip(REPLIES, REFERENCES, strict=True)]
-    assert np.allclose(rows, alone)
-    assert metric.of_sum(rows.sum(axis=0)) == metric.score(REPLIES, REFERENCES)
-    same = compare(rows, rows, metric.of_sum, rounds=50)
+@pytest.mark.parametrize("name", BY_REFERENCE)
+def test_rows_add_up_to_the_corpus(name: str) -> None:
+    metric, asked = named(name), rows(REFERENCES)
+    found = metric.statistics(REPLIES, asked)
+    alone = [metric.statistics([reply], [row])[0] for reply, row in zip(REPLIES, asked, strict=True)]
+    assert np.allclose(found, alone)
+    assert metric.of_sum(found.sum(axis=0)) == metric.score(REPLIES, asked)
+    same = compare(found, found, metric.of_sum, rounds=50)
     assert (same.difference, same.verdict) == (0.0, "cannot_tell")
 
 
 def test_two_sentences_on_one_line_are_two_sentences() -> None:
-    assert rouge("rougeLsum").score(["It rained. It poured."], ["It rained.\nIt poured."]) == pytest.approx(100)
-    assert rouge("rougeLsum").score(["- rain\n- wind"], ["- wind\n- rain"]) == pytest.approx(100)
+    assert score("rougeLsum", ["It rained. It poured."], ["It rained.\nIt poured."]) == pytest.approx(100)
+    assert score("rougeLsum", ["- rain\n- wind"], ["- wind\n- rain"]) == pytest.approx(100)
 
 
 @pytest.mark.parametrize(
@@ -118,10 +150,19 @@ def test_two_sentences_on_one_line_are_two_sentences() -> None:
         (["a", "b"], ["a", " \n"], "metric_reference_empty"),
     ],
 )
-def test_every_row_is_looked_at(replies: list[str], references: list[str], code: str) -> None:
+@pytest.mark.parametrize("name", ["chrf", "empty"])
+def test_every_row_is_looked_at(replies: list[str], references: list[str], code: str, name: str) -> None:
     with pytest.raises(InputError) as caught:
-        chrf().score(replies, references)
+        score(name, replies, references)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(("references", "code"), [((), "metric_reference_missing"), ("ab", "metric_row")])
+def test_a_row_has_a_tuple_of_references(references: tuple[str, ...], code: str) -> None:
+    with pytest.raises(InputError) as caught:
+        named("chrf").score(["a"], [BenchmarkRow("1", {}, references)])
+    assert caught.value.code == code
+    assert named("empty").score(["a"], [BenchmarkRow("1", {})]) == 0
 
 
 def test_the_beginning_of_a_text() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.metrics import Metric, for_task, lead
+from eval.benchmarks.definition import BenchmarkRow
+from eval.metrics import Metric, for_task, lead, named
 from eval.statistics import Comparison, compare, holm
 from finetune.data.row import Row
 from finetune.judging.answers import Answer
@@ -17,7 +18,7 @@ from finetune.judging.judgement import Copying, Judgement, MetricResult
 from finetune.training.prepared import rows_of
 from pipelines.text.languages import detect
 
-__all__ = ["Side", "held_out", "judge", "training_rows"]
+__all__ = ["Side", "as_benchmark", "held_out", "judge", "reference_metrics", "training_rows"]
 
 ALPHA = 0.05
 
@@ -59,6 +60,16 @@ def training_rows(prepared: Path) -> Iterator[Row]:
     return rows_of(prepared / "train.jsonl")
 
 
+def as_benchmark(task: str, rows: Sequence[Row]) -> list[BenchmarkRow]:
+    """Rows as metrics see them: the reply is the reference, each in its own language."""
+    return [BenchmarkRow(row.id, row.request, (row.reply,), _language(task, row)) for row in rows]
+
+
+def reference_metrics(task: str) -> list[Metric]:
+    """The metrics of a task that compare a reply with a reference, the leading one first; none for some tasks."""
+    return [metric for metric in map(named, for_task(task)) if metric.needs_references]
+
+
 def judge(
     task: str,
     part: str,
@@ -80,17 +91,16 @@ def judge(
         training: Gives the training rows, for the baselines and the search for copies.
         alpha: Level from which a difference counts.
     """
-    references = [row.reply for row in rows]
+    asked = as_benchmark(task, rows)
     texts = [[answer.text for answer in side.answers] for side in (base, adapter)]
-    languages = [_language(task, row) for row in rows]
-    free = {**_copies(task, rows, languages), "majority": [_majority(training())] * len(rows)}
+    free = {**_copies(task, asked), "majority": [_majority(training())] * len(rows)}
     found: list[tuple[Metric, Comparison, dict[str, float]]] = []
-    for metric, statistics in _by_language(task, languages):
-        one, two = (statistics(side, references) for side in texts)
-        scores = {name: metric.of_sum(statistics(replies, references).sum(axis=0)) for name, replies in free.items()}
+    for metric in reference_metrics(task):
+        one, two = (metric.statistics(side, asked) for side in texts)
+        scores = {name: metric.score(replies, asked) for name, replies in free.items()}
         found.append((metric, compare(one, two, metric.of_sum, alpha=alpha), scores))
     if base.bits and adapter.bits:
-        bytes_of = np.array([len(text.encode("utf-8", "replace")) for text in references], float)
+        bytes_of = np.array([len(row.reply.encode("utf-8", "replace")) for row in rows], float)
         one, two = (np.stack([np.array(side.bits), bytes_of], axis=1) for side in (base, adapter))
         found.append((_BITS_PER_BYTE, compare(one, two, _BITS_PER_BYTE.of_sum, alpha=alpha), {}))
     adjusted = holm([comparison.p_value for _, comparison, _ in found])
@@ -116,38 +126,14 @@ def _bits_per_byte(total: np.ndarray) -> float:
 
 
 _BITS_PER_BYTE = Metric(
+    "bits_per_byte",
     "bits per byte",
     "bits per byte|of the reference, its end included",
-    of_rows=lambda replies, references: np.zeros((len(replies), 2)),
+    of_rows=lambda replies, rows: np.zeros((len(replies), 2)),
     of_sum=_bits_per_byte,
     higher_is_better=False,
 )
 """Comparable between tokenizers, as perplexity for each token is not."""
-
-
-def _by_language(
-    task: str, languages: Sequence[str]
-) -> Iterator[tuple[Metric, Callable[[Sequence[str], Sequence[str]], np.ndarray]]]:
-    """Each metric of a task, with what gives its statistics: every row's by the metric of its own language."""
-    kinds = Counter(languages)
-    main = kinds.most_common(1)[0][0]
-    metrics = {language: for_task(task, language) for language in kinds}
-    for place, metric in enumerate(metrics[main]):
-
-        def statistics(replies: Sequence[str], references: Sequence[str], place: int = place) -> np.ndarray:
-            parts = []
-            for language in kinds:
-                mine = [row for row, other in enumerate(languages) if other == language]
-                found = metrics[language][place].statistics(
-                    [replies[row] for row in mine], [references[row] for row in mine]
-                )
-                parts.append((mine, found))
-            whole = np.zeros((len(replies), parts[0][1].shape[1]))
-            for mine, found in parts:
-                whole[mine] = found
-            return whole
-
-        yield metric, statistics
 
 
 def _language(task: str, row: Row) -> str:
@@ -159,12 +145,12 @@ def _language(task: str, row: Row) -> str:
     return found[0] if found else "en"
 
 
-def _copies(task: str, rows: Sequence[Row], languages: Sequence[str]) -> dict[str, list[str]]:
+def _copies(task: str, rows: Sequence[BenchmarkRow]) -> dict[str, list[str]]:
     """Replies that cost nothing: the source as it is, or its first sentences."""
     if task == "translation":
         return {"copy": [row.request["text"] for row in rows]}
     if task == "summarization":
-        return {"lead": [lead(row.request["text"], 3, language) for row, language in zip(rows, languages, strict=True)]}
+        return {"lead": [lead(row.request["text"], 3, row.language) for row in rows]}
     return {}
 
 

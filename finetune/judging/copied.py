@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from eval.metrics.summarization import UnicodeTokenizer
+from eval.metrics.words import grams, holds
+from eval.metrics.words import words as tokenize
 
 __all__ = ["Copied", "longest_copied"]
 
@@ -37,13 +38,12 @@ def longest_copied(replies: Sequence[str], requests: Sequence[str], training: It
         requests: What it was asked, one text for each reply: what it took from there is no memory.
         training: Replies that it was trained on.
     """
-    tokenize = UnicodeTokenizer().tokenize
     written = [tokenize(text) for text in replies]
-    wanted = {gram for words in written for gram in _grams(words)}
+    wanted = {gram for words in written for gram in grams(words, FEWEST)}
     places: dict[tuple[str, ...], list[tuple[Words, int]]] = defaultdict(list)
     for text in training:
         words = tokenize(text)
-        for start, gram in enumerate(_grams(words)):
+        for start, gram in enumerate(grams(words, FEWEST)):
             if gram in wanted:
                 places[gram].append((words, start))
     return [_longest(words, tokenize(request), places) for words, request in zip(written, requests, strict=True)]
@@ -51,12 +51,12 @@ def longest_copied(replies: Sequence[str], requests: Sequence[str], training: It
 
 def _longest(words: Words, request: Words, places: dict[tuple[str, ...], list[tuple[Words, int]]]) -> Copied:
     best: Words = []
-    for start, gram in enumerate(_grams(words)):
+    for start, gram in enumerate(grams(words, FEWEST)):
         for other, at in places.get(gram, ()):
             if start and at and words[start - 1] == other[at - 1]:
                 continue  # the middle of a span that was looked at from its beginning
             length = _common(words, start, other, at)
-            if length > len(best) and not _holds(request, span := words[start : start + length]):
+            if length > len(best) and not holds(request, span := words[start : start + length]):
                 best = span
     return Copied(len(best), " ".join(best))
 
@@ -66,11 +66,3 @@ def _common(words: Words, start: int, other: Words, at: int) -> int:
     while start + length < len(words) and at + length < len(other) and words[start + length] == other[at + length]:
         length += 1
     return length
-
-
-def _holds(words: Words, span: Words) -> bool:
-    return any(words[start : start + len(span)] == span for start in range(len(words) - len(span) + 1))
-
-
-def _grams(words: Words) -> list[tuple[str, ...]]:
-    return [tuple(words[start : start + FEWEST]) for start in range(len(words) - FEWEST + 1)]

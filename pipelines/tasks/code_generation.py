@@ -62,7 +62,7 @@ class CodeGeneration(Task[CodeRequest]):
     request_type = CodeRequest
     # Greedy: the most likely program is right more often than a sampled one (Chen et al., arXiv:2107.03374, figure 5).
     defaults = GenerationOptions(max_new_tokens=768, temperature=0.0, top_p=1.0, repetition_penalty=1.0)
-    metrics = ("pass_at_k", "syntax")
+    metrics = ("syntax", "empty")
     text_fields = ("instruction", "signature", "tests")
 
     def __init__(self, check: Check | None = None) -> None:

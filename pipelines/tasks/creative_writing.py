@@ -67,7 +67,7 @@ class CreativeWriting(Task[CreativeRequest]):
     request_type = CreativeRequest
     # Sampling, as greedy decoding falls into loops on long open texts (Holtzman et al., arXiv:1904.09751).
     defaults = GenerationOptions(max_new_tokens=1536, temperature=0.7, top_p=0.95, repetition_penalty=1.1)
-    metrics = ("distinct_n", "self_bleu", "repetition", "form")
+    metrics = ("form", "prompt_coverage", "distinct_2", "self_bleu", "repetition", "loop", "empty")
     text_fields = ("brief", "tone", "text")
 
     def fields_from_text(self, text: str) -> dict[str, Any]:

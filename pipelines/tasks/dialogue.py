@@ -68,7 +68,7 @@ class Dialogue(Task[DialogueRequest]):
     name = "dialogue"
     request_type = DialogueRequest
     defaults = GenerationOptions(max_new_tokens=512, temperature=0.7, top_p=0.9, repetition_penalty=1.05)
-    metrics = ("distinct_n", "role_leak", "echo", "perplexity")
+    metrics = ("context_recall", "distinct_1", "distinct_2", "self_repetition", "echo", "role_leak", "loop", "empty")
     text_fields = ("messages", "persona", "system")
 
     def fields_from_text(self, text: str) -> dict[str, Any]:

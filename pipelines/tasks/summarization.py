@@ -64,7 +64,9 @@ class Summarization(Task[SummarizationRequest]):
     defaults: ClassVar[GenerationOptions] = GenerationOptions(
         max_new_tokens=256, temperature=0.0, top_p=1.0, repetition_penalty=1.1
     )
-    metrics: ClassVar[tuple[str, ...]] = ("rouge1", "rouge2", "rougeLsum")
+    metrics: ClassVar[tuple[str, ...]] = (
+        "rouge1", "rouge2", "rougeLsum", "unsupported", "compression", "coverage", "density", "novel_bigrams", "empty",
+    )  # fmt: skip
     text_fields: ClassVar[tuple[str, ...]] = ("text", "focus")
 
     def fields_from_text(self, text: str) -> dict[str, Any]:

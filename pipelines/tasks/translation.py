@@ -89,7 +89,7 @@ class Translation(Task[TranslationRequest]):
     defaults: ClassVar[GenerationOptions] = GenerationOptions(
         max_new_tokens=1024, temperature=0.0, top_p=1.0, repetition_penalty=1.0
     )
-    metrics: ClassVar[tuple[str, ...]] = ("chrf", "bleu", "ter")
+    metrics: ClassVar[tuple[str, ...]] = ("chrf", "bleu", "ter", "wrong_language", "copy", "kept", "empty")
     text_fields: ClassVar[tuple[str, ...]] = ("text", "glossary")
 
     def fields_from_text(self, text: str) -> dict[str, Any]:
