@@ -1,7 +1,6 @@
 """Metrics: pure functions over texts, corpus scores with the statistics of each row that paired tests need.
 
-``named`` gives one, ``for_task`` the names of a task's; ``self_test`` says what is wrong with one on a benchmark, and
-``from_module`` makes one of anybody's module for Hugging Face's ``evaluate``.
+``named`` gives one, ``for_task`` the names of a task's; ``self_test`` says what is wrong with one on a benchmark.
 """
 
 from collections.abc import Callable
@@ -17,12 +16,13 @@ from eval.metrics import (
     translation,
 )
 from eval.metrics.base import Metric
+from eval.metrics.checking import self_test
 from eval.metrics.code_generation import pass_at_k
 from eval.metrics.summarization import lead
 from pipelines.errors import InputError
 from pipelines.tasks import TASKS
 
-__all__ = ["METRICS", "Metric", "for_task", "lead", "named", "pass_at_k"]
+__all__ = ["METRICS", "Metric", "for_task", "lead", "named", "pass_at_k", "self_test"]
 
 METRICS: dict[str, Callable[[], Metric]] = {
     "chrf": translation.chrf,
