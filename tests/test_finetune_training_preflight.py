@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from eval.energy import EnergyMeter
 from finetune.data.rendering import Rendered
 from finetune.recipe import AdapterConfig, Recipe
 from finetune.training import run as run_module
 from finetune.training.adapter import load_base, with_adapter
-from finetune.training.energy import EnergyMeter
 from finetune.training.examples import write_examples
 from finetune.training.memory import Need, Step, changes_that_fit, memory_of
 from finetune.training.packing import can_pack, packs, shared_tokens

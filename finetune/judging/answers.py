@@ -6,19 +6,20 @@ answer of another model is ever taken for one of this.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
+from eval.records import RecordFile
 from pipelines.errors import CinquainError, UnavailableError
 from pipelines.home import disk_errors
 from pipelines.pipeline import Pipeline
 
 __all__ = ["Answer", "answers"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _AT_ONCE = 64
 """Rows that are answered together and then saved: enough for full batches, and a minute's work on two cores."""
 
@@ -76,10 +77,11 @@ def answers(
         "requests": list(requests),
     }
     name = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:32]
-    path = folder / f"{name}.jsonl"
-    with disk_errors(path):
+    file = RecordFile(folder / f"{name}.jsonl")
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = _read(path)
+    file.mend()
+    found = _read(file)
     advance(len(found))
     while len(found) < len(requests):
         window = requests[len(found) : len(found) + _AT_ONCE]
@@ -92,30 +94,13 @@ def answers(
                 fresh.append(Answer("", "error", outcome.code))
             else:
                 fresh.append(Answer(outcome.text, outcome.finish_reason, tokens=outcome.usage.completion_tokens))
-        _append(path, fresh)
+        file.append([{"row": row, **asdict(answer)} for row, answer in enumerate(fresh, len(found))])
         found += fresh
         advance(len(fresh))
     return found
 
 
-def _read(path: Path) -> list[Answer]:
-    """The whole lines of a file; a torn one at its end is cut off."""
-    if not path.exists():
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-    found, end = [], 0
-    with path.open("r+b") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            found.append(Answer(**json.loads(line)))
-            end += len(line)
-        file.truncate(end)
-    return found
-
-
-def _append(path: Path, found: list[Answer]) -> None:
-    lines = b"".join(json.dumps(asdict(answer)).encode() + b"\n" for answer in found)
-    with disk_errors(path), path.open("ab", buffering=0) as file:
-        while lines:
-            lines = lines[file.write(lines) :]
-        os.fsync(file.fileno())
+def _read(file: RecordFile) -> list[Answer]:
+    """The answers up to the first row without one: from a line that is damaged on, rows are asked again."""
+    known = {entry.pop("row"): Answer(**entry) for entry in file.read()[0]}
+    return [known[row] for row in takewhile(known.__contains__, count())]

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from eval.energy import EnergyMeter
 from finetune.recipe import Recipe
-from finetune.training.energy import EnergyMeter
 from finetune.training.examples import Examples
 from finetune.training.memory import Need, Step, changes_that_fit, memory_of
 from finetune.training.prepared import PreparedExamples

@@ -28,6 +28,7 @@ __all__ = [
     "Fingerprint",
     "file_sha256",
     "read",
+    "snapshot",
     "weights_sha256",
     "write",
 ]
@@ -156,7 +157,7 @@ def weights_sha256(source: ModelSource) -> str:
     """
     if source.sha256:
         return source.sha256
-    path = source.path or _snapshot(source)
+    path = source.path or snapshot(source)
     with disk_errors(path):
         for model in EMBEDDED.values():  # named by its folder, it is the same model
             if path.resolve() == folder_of(model).resolve():
@@ -198,8 +199,12 @@ def _remembered(memory: Path) -> dict[str, Any]:
     return known if isinstance(known, dict) and isinstance(known.get("sha256"), str) else {}
 
 
-def _snapshot(source: ModelSource) -> Path:
-    """The folder of a Hub model in the Hub's cache."""
+def snapshot(source: ModelSource) -> Path:
+    """The folder of a Hub model in the Hub's cache.
+
+    Raises:
+        CinquainError: ``fingerprint_no_weights`` where it was not loaded yet.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
