@@ -1,6 +1,9 @@
 """Metrics: pure functions over texts, corpus scores with the statistics of each row that paired tests need.
 
-``named`` gives one, ``for_task`` the names of a task's; ``self_test`` says what is wrong with one on a benchmark.
+``named`` gives one, ``for_task`` the names of a task's; ``self_test`` says what is wrong with one on a benchmark, and
+``from_module`` makes one of anybody's module for Hugging Face's ``evaluate``.
+
+A folder here whose name is a metric's is that metric on the interface of ``evaluate``: ``load("eval/metrics/chrf")``.
 """
 
 from collections.abc import Callable
@@ -18,11 +21,12 @@ from eval.metrics import (
 from eval.metrics.base import Metric
 from eval.metrics.checking import self_test
 from eval.metrics.code_generation import pass_at_k
+from eval.metrics.loading import from_module
 from eval.metrics.summarization import lead
 from pipelines.errors import InputError
 from pipelines.tasks import TASKS
 
-__all__ = ["METRICS", "Metric", "for_task", "lead", "named", "pass_at_k", "self_test"]
+__all__ = ["METRICS", "Metric", "for_task", "from_module", "lead", "named", "pass_at_k", "self_test"]
 
 METRICS: dict[str, Callable[[], Metric]] = {
     "chrf": translation.chrf,

@@ -103,7 +103,8 @@ def kept() -> Metric:
 
     def of_row(reply: str, row: BenchmarkRow) -> tuple[float, float]:
         source = row.request["text"]
-        excused = Counter(min((missing(source, other) for other in row.references), key=len, default=[]))
+        lost_by_references = sorted((missing(source, other) for other in row.references), key=len)
+        excused = Counter(lost_by_references[0] if lost_by_references else [])
         wanted = len(protected(source)) - excused.total()
         lost = (Counter(missing(source, reply)) - excused).total()
         return max(0, wanted - lost), wanted

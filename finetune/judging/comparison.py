@@ -105,7 +105,7 @@ def judge(
         found.append((_BITS_PER_BYTE, compare(one, two, _BITS_PER_BYTE.of_sum, alpha=alpha), {}))
     adjusted = holm([comparison.p_value for _, comparison, _ in found])
     results = [
-        MetricResult(metric.name, metric.signature, metric.higher_is_better, comparison, p_value, scores)
+        MetricResult(metric.name, metric.signature, bool(metric.higher_is_better), comparison, p_value, scores)
         for (metric, comparison, scores), p_value in zip(found, adjusted, strict=True)
     ]
     digest = hashlib.sha256("\n".join(row.to_json() for row in rows).encode("utf-8", "replace"))
