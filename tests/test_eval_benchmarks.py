@@ -144,6 +144,7 @@ def test_tests_of_a_request_are_facts_and_languages_are_found(tmp_path: Path) ->
         ("{task: translation, rows: rows.jsonl, held_out: 0.1}", "benchmark_value", "group"),
         ("{task: translation, rows: rows.jsonl, values: {tarket: en}}", "field_unknown", "target"),
         ("{task: translation, rows: rows.jsonl, columns: {texts: a}}", "field_unknown", "text"),
+        ("{task: translation, rows: rows.jsonl, metrics: [chrf, bleuu]}", "metric_unknown", "bleu"),
         ("{task: translation, rows: nothing.jsonl}", "benchmark_rows_missing", "nothing.jsonl"),
         ("{task: [translation", "benchmark_unreadable", "YAML"),
         ("just words", "benchmark_unreadable", "keys"),

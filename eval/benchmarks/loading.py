@@ -86,7 +86,12 @@ def _own_task(path: Path) -> str:
 
 
 def _built(definition: BenchmarkFile, folder: Path) -> Benchmark:
+    from eval.metrics import named  # they import the rows of benchmarks
+
     remarks = definition.remarks
+    metrics = definition.metrics or TASKS[definition.task].metrics
+    for name in metrics:
+        named(name)  # a wrong name is said before a model has answered for hours
     if definition.rows.startswith("hub:"):
         records, commit = kept_records(definition, lambda every: _chosen(every, definition))
         remarks = f"{remarks} Commit {commit}.".strip()
@@ -109,7 +114,7 @@ def _built(definition: BenchmarkFile, folder: Path) -> Benchmark:
         version=definition.version,
         task=definition.task,
         rows=rows,
-        metrics=definition.metrics or TASKS[definition.task].metrics,
+        metrics=metrics,
         max_new_tokens=definition.max_new_tokens,
         licence=definition.licence,
         origin=definition.origin,
