@@ -62,6 +62,12 @@ def test_references_of_one_word_are_found_too_short_for_bleu() -> None:
     assert not self_test(named("chrf"), asked)
 
 
+def test_references_of_several_lengths_make_ter_no_suspect() -> None:
+    asked = [BenchmarkRow(str(n), {}, (text, f"{text} Yes.")) for n, text in enumerate(TEXTS)]
+    assert 90 < named("ter").score([""] * 3, asked) < 99
+    assert not self_test(named("ter"), asked)
+
+
 def test_rows_that_one_reply_answers_are_no_benchmark() -> None:
     asked = [BenchmarkRow(str(n), {}, ("neutral",)) for n in range(5)]
     (note,) = self_test(named("chrf"), asked)
