@@ -1,6 +1,7 @@
 """Metrics on the interface of ``evaluate``: ours for everybody, everybody's for us, and none of its traps."""
 
 import math
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,3 +190,20 @@ def test_a_path_is_never_looked_up_on_the_hub(tmp_path: Path) -> None:
         with pytest.raises(InputError) as caught:
             from_module(path)
         assert caught.value.code == "metric_module_missing"
+
+
+def test_the_card_names_every_metric_with_its_column_and_direction(evaluate: Any) -> None:
+    card = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"(?m)^\| (`.*`) \| .* \| ?(\w*) ?\| (.) \|$", card)
+    found = {name: (column, arrow) for names, column, arrow in lines for name in re.findall(r"`(\w+)`", names)}
+    arrows = {True: "↑", False: "↓", None: "–"}
+    columns = {key: "".join(evaluate.load(str(ROOT / key)).columns) for key in METRICS}
+    assert found == {key: (columns[key], arrows[named(key).higher_is_better]) for key in METRICS}
+
+
+def test_the_example_of_the_card_is_a_metric(tmp_path: Path) -> None:
+    (example,) = re.findall(r"(?s)```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"))
+    (tmp_path / "questions").mkdir()
+    (tmp_path / "questions" / "questions.py").write_text(example)
+    metric = from_module(tmp_path / "questions")
+    assert metric.score(["Why?", "So."], [BenchmarkRow("1", {}), BenchmarkRow("2", {})]) == 50
