@@ -13,7 +13,7 @@ import numpy as np
 from eval.benchmarks import Benchmark, BenchmarkRow
 from eval.metrics import Metric, named
 from eval.records import Run
-from eval.scoring import answered, plain, row_scores, unit
+from eval.scoring import UNKNOWN, answered, plain, row_scores, unit
 from eval.statistics import Comparison, Interval, compare_rates, holm, wilson
 from eval.statistics import compare as compare_sums
 from pipelines.errors import InputError
@@ -68,8 +68,8 @@ class MetricComparison:
             "rows": found.rows,
             "first": f"{found.first:.2f}",
             "second": f"{found.second:.2f}",
-            "low": f"{found.interval.low:+.2f}",
-            "high": f"{found.interval.high:+.2f}",
+            "low": _signed(found.interval.low),
+            "high": _signed(found.interval.high),
             "p_value": f"{self.adjusted_p_value:.2g}",
         }
         if self.verdict != "cannot_tell":
@@ -228,9 +228,12 @@ def _compared(metric: Metric, first: np.ndarray, second: np.ndarray, alpha: floa
     spoken_of = first.any(axis=1) & second.any(axis=1)  # a metric may leave out rows that have nothing it looks at
     first, second = first[spoken_of], second[spoken_of]
     if not len(first):
-        return Comparison(0, math.nan, math.nan, Interval(math.nan, math.nan), 1.0, alpha, None)
+        return Comparison(0, math.nan, math.nan, UNKNOWN, 1.0, alpha, None)
     if not metric.is_rate:
-        return compare_sums(first, second, metric.of_sum, alpha=alpha, seed=seed)
+        found = compare_sums(first, second, metric.of_sum, alpha=alpha, seed=seed)
+        # Replies alike on all rows: that says nothing of other rows, and resampling cannot show it.
+        alike = max(abs(found.interval.low), abs(found.interval.high)) <= 1e-9
+        return replace(found, interval=UNKNOWN) if alike else found
     scale = unit(metric)
     hits = [(side[:, 0] > 0).tolist() for side in (first, second)]
     found = compare_rates(*hits, alpha=alpha, seed=seed)
@@ -240,6 +243,10 @@ def _compared(metric: Metric, first: np.ndarray, second: np.ndarray, alpha: floa
         ends = Interval(-most, most)
     interval = Interval(scale * ends.low, scale * ends.high)
     return replace(found, first=scale * found.first, second=scale * found.second, interval=interval)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}" if math.isfinite(value) else "–"
 
 
 def _gap(comparison: Comparison, power: float = 0.8) -> float:

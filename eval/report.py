@@ -3,6 +3,7 @@
 The page for a browser is made in ``eval.page``. Numbers are computed from the records when the report is made.
 """
 
+import math
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -217,12 +218,12 @@ def facts(section: Section) -> list[tuple[str, str]]:
 
 def number(value: float) -> str:
     """A score as reports show it."""
-    return f"{value:.2f}" if value == value else "–"
+    return f"{value:.2f}" if math.isfinite(value) else "–"
 
 
 def bracketed(interval: Interval) -> str:
     """An interval as reports show it."""
-    return f"[{number(interval.low)}, {number(interval.high)}]"
+    return f"[{number(interval.low)}, {number(interval.high)}]" if math.isfinite(interval.low) else number(math.nan)
 
 
 def arrow(higher_is_better: bool | None) -> str:

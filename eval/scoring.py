@@ -18,11 +18,15 @@ from eval.statistics import Interval, bootstrap, smallest_gap, wilson
 from pipelines.errors import InputError
 from pipelines.generation import Note
 
-__all__ = ["MetricScore", "Score", "Scores", "answered", "plain", "row_scores", "score", "unit"]
+__all__ = ["UNKNOWN", "MetricScore", "Score", "Scores", "answered", "plain", "row_scores", "score", "unit"]
 
 SCHEMA_VERSION = 1
 _LEAD_SENTENCES = 3
 """Of the baseline of summarization: the first three, which summaries of news hardly beat (See et al. 2017)."""
+_FEWEST_ROWS = 5
+"""Of an interval by bootstrap: with fewer, it is little more than the lowest and the highest of them."""
+UNKNOWN = Interval(math.nan, math.nan)
+"""Where nothing can be said."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Score:
 
     Attributes:
         value: On the metric's own scale; NaN where no row says anything.
-        interval: 95 %: Wilson's for a rate, a seeded bootstrap over the rows for the rest.
+        interval: 95 %: Wilson's for a rate, a seeded bootstrap over the rows for the rest; NaN where the rows are too
+            few or too much alike for that.
         rows: How many rows it is of: those that the metric has something to say of.
     """
 
@@ -50,7 +55,7 @@ class MetricScore:
         higher_is_better: Whether a better system scores higher; None where the metric only describes.
         is_rate: Whether it counts rows.
         total: Over all rows.
-        kinds: By kind of row, where the benchmark has several.
+        kinds: By kind of row, where there are several and not every row is one of its own.
         baselines: Scores of replies that need no model: ``empty``, ``copy`` of what was given, ``lead``.
     """
 
@@ -198,14 +203,17 @@ def _score(metric: Metric, statistics: np.ndarray, seed: int) -> Score:
         scale, found = unit(metric), wilson(round(total[0]), round(total[1]))
         return Score(value, Interval(scale * found.low, scale * found.high), round(total[1]))
     spoken_of = statistics[statistics.any(axis=1)]
-    if not len(spoken_of):
-        return Score(value, Interval(math.nan, math.nan), 0)
-    return Score(value, bootstrap(spoken_of, lambda part: _value(metric, part), seed=seed), len(spoken_of))
+    if len(spoken_of) < _FEWEST_ROWS:
+        return Score(value, UNKNOWN, len(spoken_of))
+    found = bootstrap(spoken_of, lambda part: _value(metric, part), seed=seed)
+    # Rows that are all alike say nothing of others, and resampling cannot show it: 0 in 24 would be "0.0000 ± 0.0000".
+    alike = found.high - found.low <= 1e-9
+    return Score(value, UNKNOWN if alike else found, len(spoken_of))
 
 
 def _by_kind(metric: Metric, statistics: np.ndarray, rows: Sequence[BenchmarkRow], seed: int) -> dict[str, Score]:
     kinds = list(dict.fromkeys(row.kind for row in rows))
-    if len(kinds) < 2:
+    if not 1 < len(kinds) < len(rows):
         return {}
     places = {kind: [place for place, row in enumerate(rows) if row.kind == kind] for kind in kinds}
     return {kind: _score(metric, statistics[mine], seed) for kind, mine in places.items()}

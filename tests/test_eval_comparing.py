@@ -47,6 +47,7 @@ def test_a_run_against_itself_has_no_row_that_changed(tmp_path: Path) -> None:
     (found,) = compare([run, run], benchmark)
     assert found.changes == ()
     assert all(metric.comparison.difference == 0 and metric.verdict == "cannot_tell" for metric in found.metrics)
+    assert "interval of the difference – to –, p = 1 after" in sentence(found.metrics[0].note)
 
 
 def test_for_a_metric_that_should_be_low_lower_is_better(tmp_path: Path) -> None:

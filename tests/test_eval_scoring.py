@@ -150,7 +150,22 @@ def test_a_row_that_a_metric_says_nothing_of_has_no_score() -> None:
 
 def test_rows_without_what_a_metric_looks_at_are_not_counted(tmp_path: Path) -> None:
     benchmark = translation(12, metrics=("distinct_2",))
-    found = score(finished_run(benchmark, [*sentences(3), *[""] * 9], tmp_path / "run"), benchmark).metrics[0]
-    assert found.total.rows == 3
+    found = score(finished_run(benchmark, [*sentences(6), *[""] * 6], tmp_path / "run"), benchmark).metrics[0]
+    assert found.total.rows == 6
     assert found.total.interval.low <= found.total.value <= found.total.interval.high
     assert math.isnan(found.baselines["empty"])
+
+
+def test_rows_that_are_too_few_or_all_alike_give_no_interval(tmp_path: Path) -> None:
+    few = translation(4, metrics=("chrf",))
+    benchmark = translation(24, metrics=("chrf",))
+    for number, (asked, replies) in enumerate([(few, degraded(sentences(4), 0.3)), (benchmark, ["☃"] * 24)]):
+        found = score(finished_run(asked, replies, tmp_path / str(number)), asked).metrics[0]
+        assert math.isnan(found.total.interval.low)
+        assert math.isnan(found.total.interval.high)
+
+
+def test_rows_that_are_each_of_a_kind_are_not_scored_one_by_one(tmp_path: Path) -> None:
+    benchmark = translation(6, metrics=("chrf",))
+    benchmark = replace(benchmark, rows=tuple(replace(row, kind=row.id) for row in benchmark.rows))
+    assert score(finished_run(benchmark, sentences(6), tmp_path / "run"), benchmark).metrics[0].kinds == {}
