@@ -41,6 +41,15 @@ def one(name: str, reply: str, asked: BenchmarkRow) -> float:
         ("图书馆每周三关闭，请在门口的箱子里归还图书，谢谢您的理解与配合。", row("x", text="t", language="zh-Hans"), 0),
         ("Yes, it is.", row("x", text="t", language="fr"), 0),  # too short to tell
         ("", row("x", text="t", language="fr"), 0),
+        # No letter of the language's script: no detector is needed, however short the reply.
+        ("Open file", row("打开文件", text="t", language="zh-Hans"), 100),
+        ("打开文件", row("Datei öffnen", text="t", language="de"), 100),
+        ("Открыть", row("열기", text="t", language="ko"), 100),
+        ("打开 JupyterLab", row("打开 JupyterLab", text="t", language="zh-Hans"), 0),
+        ("はい", row("開く", text="t", language="ja"), 0),
+        ("好的", row("OK", text="t", language="zh-Hans"), 0),
+        ("Jupyter", row("JupyterLab", text="t", language="zh-Hans"), 0),
+        ("3.14", row("打开文件", text="t", language="zh-Hans"), 0),
         # The reference is in that language too: a quotation, a product's name.
         ("The library is closed on Wednesdays.", row("The library is closed on Mondays.", text="t", language="fr"), 0),
     ],

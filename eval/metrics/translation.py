@@ -1,5 +1,6 @@
 """Translation: chrF++, BLEU and TER as sacrebleu computes them, and the faults that such scores hide."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
@@ -19,6 +20,13 @@ __all__ = ["bleu", "bleu_tokenizer", "chrf", "copy", "kept", "ter", "wrong_langu
 
 _BY_CHARACTER = frozenset("ja ko th lo km my".split())  # noqa: SIM905 - tags, as one writes them
 """Languages without spaces, or whose words sacrebleu cuts with dictionaries that are not installed with it."""
+
+_SCRIPTS: dict[str, tuple[str, ...]] = {
+    **{"Latn": ("LATIN",), "Cyrl": ("CYRILLIC",), "Grek": ("GREEK",), "Arab": ("ARABIC",), "Hebr": ("HEBREW",)},
+    **{"Hans": ("CJK",), "Hant": ("CJK",), "Jpan": ("CJK", "HIRAGANA", "KATAKANA"), "Kore": ("HANGUL",)},
+    **{"Deva": ("DEVANAGARI",), "Beng": ("BENGALI",), "Thai": ("THAI",)},
+}
+"""How Unicode's names of letters begin, for the languages that choices offer (``pipelines.text.languages``)."""
 
 NEARLY_ALL = 0.9
 """Share of words in common from which a reply is the source with a word changed here and there."""
@@ -68,17 +76,25 @@ def bleu_tokenizer(language: str) -> str:
 def wrong_language() -> Metric:
     """How many replies are in another language than the one that was asked for.
 
-    Only what a detector is sure of counts: not short replies, not names, not traditional instead of simplified
-    characters; nor a row whose reference is taken for that language as well.
+    That is a reply without a letter of the language's script where the reference has some, or one whose language a
+    detector is sure of. Other short replies count as right, names too, and traditional instead of simplified
+    characters; so does a row whose reference is taken for the other language as well.
     """
 
     def wrong(reply: str, row: BenchmarkRow) -> bool:
+        script = _script(row.language)
+        if (
+            any(map(str.isalpha, reply))
+            and not _has(script, reply)
+            and any(_has(script, text) for text in row.references)
+        ):
+            return True
         found = _detected(reply)
         if not found or close_languages(found, row.language):
             return False
         return all(_detected(reference) != found for reference in row.references)
 
-    limits = f"py3langid ≥ {SURE_OF_OUTPUT}, ≥ {SHORTEST_JUDGED} characters"
+    limits = f"script|py3langid ≥ {SURE_OF_OUTPUT}, ≥ {SHORTEST_JUDGED} characters"
     return fault_rate("wrong_language", "wrong language", limits, wrong)
 
 
@@ -135,6 +151,18 @@ def _metric(key: str, name: str, choose: Callable[[str], Any], signature: str, *
 def _signature(metric: Any) -> str:
     metric.num_refs = -1  # "var"; it else learns that from the first corpus, and gives no signature before
     return str(metric.get_signature())
+
+
+@cache
+def _script(language: str) -> tuple[str, ...]:
+    import langcodes
+
+    return _SCRIPTS.get(str(langcodes.get(parse_language(language)).maximize().script), ())
+
+
+def _has(script: tuple[str, ...], text: str) -> bool:
+    letters = filter(str.isalpha, unicodedata.normalize("NFKC", text))
+    return any(unicodedata.name(letter, "").startswith(script) for letter in letters)
 
 
 def _detected(text: str) -> str:
