@@ -69,6 +69,7 @@ def render(report: Report, language: str = "en", *, texts: bool = True) -> str:
     def say(name: str, **parameters: Any) -> str:
         return sentence(Note(f"eval_report_{name}", parameters), language)
 
+    report = report if texts else report.public()
     page = _template().render(
         report=report,
         texts=texts,

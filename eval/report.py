@@ -7,7 +7,7 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,17 @@ class Report:
         """What the report calls a run."""
         return self.labels[run.folder]
 
+    def public(self) -> "Report":
+        """The same report without the texts that notes quote from a benchmark."""
+        sections = []
+        for section in self.sections:
+            notes = tuple(
+                replace(note, parameters={**note.parameters, "reply": "…"}) if "reply" in note.parameters else note
+                for note in section.scores.notes
+            )
+            sections.append(replace(section, scores=replace(section.scores, notes=notes)))
+        return replace(self, sections=tuple(sections))
+
 
 def report(runs: Sequence[Run], benchmark_of: Callable[[Run], Benchmark], command: Sequence[str]) -> Report:
     """Score runs, and compare those of the same benchmark.
@@ -101,6 +112,7 @@ def to_json(found: Report, *, texts: bool = True) -> dict[str, Any]:
         found: The report.
         texts: Whether it may hold what models said.
     """
+    found = found if texts else found.public()
     sections = []
     for section in found.sections:
         run = section.run
@@ -143,7 +155,7 @@ def hub_yaml(found: Report, dataset: str | None) -> str:
     import yaml
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-    if not dataset:
+    if dataset is None or "/" not in dataset:
         raise InputError("eval_report_dataset")
     if found.comparisons:
         raise InputError("eval_report_one_model", benchmark=found.comparisons[0].first.benchmark)
@@ -167,6 +179,7 @@ def markdown(found: Report, language: str = "en") -> str:
     def say(name: str, **parameters: Any) -> str:
         return sentence(Note(f"eval_report_{name}", parameters), language)
 
+    found = found.public()
     lines: list[str] = []
     for section in found.sections:
         benchmark, scores = section.benchmark, section.scores
@@ -263,7 +276,7 @@ def _cell(text: str) -> str:
 
 def _plain(text: str) -> str:
     """On one line, with nothing in it that Markdown would make an element of."""
-    return " ".join(text.split()).replace("<", "&lt;").replace("`", "'")
+    return " ".join(text.split()).replace("<", "&lt;").replace("`", "'").replace("](", "]\\(")
 
 
 def _fenced(command: str) -> str:

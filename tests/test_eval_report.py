@@ -160,6 +160,17 @@ def test_without_texts_only_numbers_are_left(tmp_path: Path) -> None:
     assert "xqz" in json.dumps(to_json(found))
 
 
+def test_a_note_that_quotes_a_reference_does_not_in_public(tmp_path: Path) -> None:
+    benchmark = translation(6, metrics=("rouge1",))
+    rows = tuple(replace(row, references=("A confidential sentence.",)) for row in benchmark.rows)
+    benchmark = replace(benchmark, rows=rows)
+    found = report([finished_run(benchmark, ["a"] * 6, tmp_path / "run")], lambda _: benchmark, COMMAND)
+    assert "metric_constant" in {note.code for note in found.sections[0].scores.notes}
+    assert "confidential" in render(found)
+    for content in (render(found, texts=False), json.dumps(to_json(found, texts=False)), markdown(found)):
+        assert "confidential" not in content
+
+
 def test_half_of_a_character_is_no_obstacle(tmp_path: Path) -> None:
     benchmark = translation(2, metrics=("chrf",))
     run = finished_run(benchmark, ["a \ud800 b", "\x00"], tmp_path / "run")
@@ -184,7 +195,9 @@ def test_markdown_holds_tables_that_texts_cannot_break(tmp_path: Path) -> None:
     assert re.search(r"\| chrF\+\+ ↑ \| \d+\.\d\d \| \[\d+\.\d\d, \d+\.\d\d\] \| 40 \| 0\.00 \| ", text)
     assert text.count("```") == 2
     assert "- Better: on 40 rows" in text
-    for line in markdown(hostile_report("a|b\n# <b>`c")).splitlines():
+    hostile = markdown(hostile_report("a|b\n# <b>`c ![x](https://example.org)"))
+    assert "](" not in hostile.replace("]\\(", "").partition("```bash")[0]
+    for line in hostile.splitlines():
         assert not line.startswith("# ")
         if line.startswith("|") and not line.startswith("|--"):
             assert "<b>" not in line
@@ -203,8 +216,9 @@ def test_the_hub_reads_its_own_format_back(tmp_path: Path) -> None:
     assert entry.value == pytest.approx(leading.total.value, abs=1e-4)
     assert entry.notes is not None
     assert leading.signature in entry.notes
-    with pytest.raises(InputError, match="--dataset"):
-        hub_yaml(found, None)
+    for nothing in (None, "", "planted"):
+        with pytest.raises(InputError, match="--dataset"):
+            hub_yaml(found, nothing)
     with pytest.raises(InputError, match="one model"):
         hub_yaml(reported(tmp_path / "two")[0], "org/planted")
 
