@@ -13,8 +13,9 @@ from typing import Any
 
 from eval.benchmarks import Benchmark
 from eval.comparing import RunComparison, compare
+from eval.floor import Floor, floor
 from eval.records import Run
-from eval.scoring import MetricScore, Score, Scores, plain, score
+from eval.scoring import MetricScore, Score, Scores, answered, plain, score
 from eval.statistics import Interval
 from pipelines.errors import InputError
 from pipelines.generation import Note
@@ -92,9 +93,14 @@ def report(runs: Sequence[Run], benchmark_of: Callable[[Run], Benchmark], comman
     """
     sections = []
     together: dict[str, list[Section]] = {}
+    floors: dict[tuple[str, ...], Floor] = {}
     for run in runs:
         benchmark = benchmark_of(run)
-        sections.append(Section(run, benchmark, score(run, benchmark)))
+        rows = answered((run,), benchmark)
+        key = (run.benchmark_sha256, *(row.id for row in rows))
+        if key not in floors:
+            floors[key] = floor(benchmark, rows)
+        sections.append(Section(run, benchmark, score(run, benchmark, below=floors[key])))
         together.setdefault(run.benchmark_sha256, []).append(sections[-1])
     comparisons: list[RunComparison] = []
     for alike in together.values():

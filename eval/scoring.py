@@ -12,17 +12,27 @@ from typing import Any
 import numpy as np
 
 from eval.benchmarks import Benchmark, BenchmarkRow
-from eval.metrics import Metric, lead, named, self_test
+from eval.floor import Floor, floor
+from eval.metrics import Metric, named
 from eval.records import Run
 from eval.statistics import Interval, bootstrap, smallest_gap, wilson
 from pipelines.errors import InputError
 from pipelines.generation import Note
 
-__all__ = ["UNKNOWN", "MetricScore", "Score", "Scores", "answered", "plain", "row_scores", "score", "unit"]
+__all__ = [
+    "UNKNOWN",
+    "Floor",
+    "MetricScore",
+    "Score",
+    "Scores",
+    "answered",
+    "plain",
+    "row_scores",
+    "score",
+    "unit",
+]
 
 SCHEMA_VERSION = 1
-_LEAD_SENTENCES = 3
-"""Of the baseline of summarization: the first three, which summaries of news hardly beat (See et al. 2017)."""
 _FEWEST_ROWS = 5
 """Of an interval by bootstrap: with fewer, it is little more than the lowest and the highest of them."""
 UNKNOWN = Interval(math.nan, math.nan)
@@ -98,12 +108,13 @@ class Scores:
         return data
 
 
-def score(run: Run, benchmark: Benchmark, *, seed: int = 0) -> Scores:
+def score(run: Run, benchmark: Benchmark, *, below: Floor | None = None, seed: int = 0) -> Scores:
     """Score a run.
 
     Args:
         run: The run.
         benchmark: What was run.
+        below: What ``eval.floor.floor`` gave for the rows that the run answered, where several runs did; made where None.
         seed: Of the bootstraps.
 
     Raises:
@@ -111,7 +122,7 @@ def score(run: Run, benchmark: Benchmark, *, seed: int = 0) -> Scores:
     """
     rows = answered((run,), benchmark)
     replies = [record.reply for record in run.records]
-    free = _free_replies(benchmark.task, rows)
+    below = below or floor(benchmark, rows)
     metrics, notes = [], list(run.notes)
     if len(rows) < len(benchmark.rows):
         notes.append(Note("eval_score_part", {"rows": len(rows), "total": len(benchmark.rows)}))
@@ -125,10 +136,10 @@ def score(run: Run, benchmark: Benchmark, *, seed: int = 0) -> Scores:
             metric.is_rate,
             _score(metric, statistics, seed),
             _by_kind(metric, statistics, rows, seed),
-            {kind: _baseline(metric, texts, rows) for kind, texts in free.items()},
+            below.baselines[name],
         )
         metrics.append(found)
-        notes += self_test(metric, rows)
+        notes += below.notes[name]
         notes += _doubts(found, metric, statistics, leading=place == 0)
     failed = Counter(record.error for record in run.records if record.error)
     cut = sum(record.finish_reason == "length" for record in run.records)
@@ -177,7 +188,7 @@ def unit(metric: Metric) -> float:
 def row_scores(metric: Metric, statistics: np.ndarray) -> np.ndarray:
     """The score of each row alone, shape (rows,); NaN where the metric has nothing to say of it."""
     with np.errstate(all="ignore"):
-        return np.array([_value(metric, row) for row in statistics])
+        return np.array([metric.of_sum(row) for row in statistics])
 
 
 def plain(data: Any) -> Any:
@@ -189,23 +200,16 @@ def plain(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def _value(metric: Metric, total: np.ndarray) -> float:
-    try:
-        return float(metric.of_sum(total))
-    except ZeroDivisionError:  # no row among them that the metric speaks of
-        return math.nan
-
-
 def _score(metric: Metric, statistics: np.ndarray, seed: int) -> Score:
     total = statistics.sum(axis=0)
-    value = _value(metric, total)
+    value = metric.of_sum(total)
     if metric.is_rate:
         scale, found = unit(metric), wilson(round(total[0]), round(total[1]))
         return Score(value, Interval(scale * found.low, scale * found.high), round(total[1]))
     spoken_of = statistics[statistics.any(axis=1)]
     if len(spoken_of) < _FEWEST_ROWS:
         return Score(value, UNKNOWN, len(spoken_of))
-    found = bootstrap(spoken_of, lambda part: _value(metric, part), seed=seed)
+    found = bootstrap(spoken_of, metric.of_sum, seed=seed)
     # Rows that are all alike say nothing of others, and resampling cannot show it: 0 in 24 would be "0.0000 ± 0.0000".
     alike = found.high - found.low <= 1e-9
     return Score(value, UNKNOWN if alike else found, len(spoken_of))
@@ -217,23 +221,6 @@ def _by_kind(metric: Metric, statistics: np.ndarray, rows: Sequence[BenchmarkRow
         return {}
     places = {kind: [place for place, row in enumerate(rows) if row.kind == kind] for kind in kinds}
     return {kind: _score(metric, statistics[mine], seed) for kind, mine in places.items()}
-
-
-def _free_replies(task: str, rows: Sequence[BenchmarkRow]) -> dict[str, list[str]]:
-    """Replies that need no model: a system that does not beat them has not done the task."""
-    free = {"empty": [""] * len(rows)}
-    texts = [row.request.get("text") for row in rows]
-    if task == "dialogue":
-        free["copy"] = [str(row.request["messages"][-1]["content"]) for row in rows]
-    elif all(isinstance(text, str) for text in texts):
-        free["copy"] = [str(text) for text in texts]
-    if task == "summarization":
-        free["lead"] = [lead(str(row.request["text"]), _LEAD_SENTENCES, row.language) for row in rows]
-    return free
-
-
-def _baseline(metric: Metric, replies: Sequence[str], rows: Sequence[BenchmarkRow]) -> float:
-    return _value(metric, metric.statistics(replies, rows).sum(axis=0))
 
 
 def _doubts(found: MetricScore, metric: Metric, statistics: np.ndarray, *, leading: bool) -> list[Note]:
