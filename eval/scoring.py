@@ -114,7 +114,7 @@ def score(run: Run, benchmark: Benchmark, *, below: Floor | None = None, seed: i
     Args:
         run: The run.
         benchmark: What was run.
-        below: What ``eval.floor.floor`` gave for the rows that the run answered, where several runs did; made where None.
+        below: What ``eval.floor.floor`` gave for the rows that the run answered; made where None.
         seed: Of the bootstraps.
 
     Raises:
