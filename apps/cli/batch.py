@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pipelines import CinquainError, Generation, Pipeline, Task
 
-__all__ = ["run_rows"]
+__all__ = ["row_progress", "run_rows"]
 
 SCHEMA_VERSION = 1
 
@@ -105,7 +105,7 @@ def _run(
     if done:
         _tell("cli_resumed", done=done, total=total)
     cancel = threading.Event()
-    with _progress() as progress, interruptible(cancel), output.open("ab", buffering=0) as file:
+    with row_progress() as progress, interruptible(cancel), output.open("ab", buffering=0) as file:
         bar = progress.add_task("", total=total, completed=done)
         rows = islice(_rows(source), done, None)
         while window := list(islice(rows, batch_size)):
@@ -264,7 +264,8 @@ def _record(index: int, name: Any, outcome: "Generation | CinquainError") -> dic
     return {**record, **{name: data[name] for name in kept}, "provenance": provenance}
 
 
-def _progress() -> "Progress":
+def row_progress() -> "Progress":
+    """A bar over rows with their speed and the time that is left, on a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeRemainingColumn
     from rich.text import Text
 
