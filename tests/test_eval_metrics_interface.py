@@ -1,5 +1,6 @@
 """Metrics on the interface of ``evaluate``: ours for everybody, everybody's for us, and none of its traps."""
 
+import json
 import math
 import re
 import stat
@@ -9,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from eval.benchmarks import load_benchmark
 from eval.benchmarks.definition import BenchmarkRow
 from eval.metrics import METRICS, from_module, named
+from eval.scoring import score
 from pipelines.errors import CinquainError, InputError
+from tests.doubles.eval_runs import finished_run
 
 ROOT = Path(__file__).parent.parent / "eval" / "metrics"
 TEXTS = ["The station is behind the old church.", "Ring twice, then wait."]
@@ -190,6 +194,9 @@ def test_a_path_is_never_looked_up_on_the_hub(tmp_path: Path) -> None:
         with pytest.raises(InputError) as caught:
             from_module(path)
         assert caught.value.code == "metric_module_missing"
+    with pytest.raises(InputError) as unknown:
+        named("sacrebleu")
+    assert unknown.value.code == "metric_unknown"
 
 
 def test_the_card_names_every_metric_with_its_column_and_direction(evaluate: Any) -> None:
@@ -201,9 +208,21 @@ def test_the_card_names_every_metric_with_its_column_and_direction(evaluate: Any
     assert found == {key: (columns[key], arrows[named(key).higher_is_better]) for key in METRICS}
 
 
-def test_the_example_of_the_card_is_a_metric(tmp_path: Path) -> None:
-    (example,) = re.findall(r"(?s)```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"))
+def test_the_example_of_the_card_scores_a_benchmark_of_one_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = (ROOT / "README.md").read_text(encoding="utf-8")
+    (module_text,), (benchmark_text,) = (re.findall(f"(?s)```{kind}\\n(.*?)```", card) for kind in ("python", "yaml"))
     (tmp_path / "questions").mkdir()
-    (tmp_path / "questions" / "questions.py").write_text(example)
-    metric = from_module(tmp_path / "questions")
-    assert metric.score(["Why?", "So."], [BenchmarkRow("1", {}), BenchmarkRow("2", {})]) == 50
+    (tmp_path / "questions" / "questions.py").write_text(module_text)
+    (tmp_path / "mine.yaml").write_text(benchmark_text)
+    row = {"messages": [{"role": "user", "content": "My cat is ill."}], "facts": {"keywords": ["cat"]}}
+    rows = [{**row, "reply": reply} for reply in ("What ails the cat?", "Poor cat.")]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.chdir(tmp_path)
+    benchmark = load_benchmark("mine.yaml")
+    run = finished_run(benchmark, ["Why?", "So."], tmp_path / "run")
+    assert {metric.name: metric.total.value for metric in score(run, benchmark).metrics} == {
+        "recall of the context": 0,
+        "questions": 50,
+    }

@@ -60,11 +60,16 @@ METRICS: dict[str, Callable[[], Metric]] = {
 
 @cache
 def named(name: str) -> Metric:
-    """The metric of this name.
+    """The metric of this name, or that in the module at this path.
+
+    Args:
+        name: One of ``METRICS``; with a slash in it, or ending in ``.py``, a path for ``from_module``.
 
     Raises:
-        InputError: ``metric_unknown`` with the nearest names.
+        InputError: ``metric_unknown`` with the nearest names; as for ``from_module``.
     """
+    if "/" in name or name.endswith(".py"):
+        return from_module(name)
     if name not in METRICS:
         from difflib import get_close_matches
 
