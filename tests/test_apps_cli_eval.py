@@ -13,8 +13,9 @@ from filelock import FileLock
 
 from apps.cli import eval as module
 from apps.cli.main import main
-from eval.records import RecordFile, load_run
+from eval.records import RecordFile, Shard, load_run
 from pipelines.engines.scripted import ScriptedEngine
+from tests.doubles.tiny import tiny_llama, tiny_tokenizer
 
 ROOT = Path(__file__).parent.parent
 
@@ -168,13 +169,28 @@ def test_processes_that_were_launched_together_share_the_rows(rows: Path) -> Non
 def test_each_of_several_processes_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from eval.records import Shard
-
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert module._own_gpu({"dtype": "auto"}, Shard(2, 2)) == {"dtype": "auto", "device": "cuda:1"}
-    assert module._own_gpu({"device": "cpu"}, Shard(2, 2)) == {"device": "cpu"}
-    assert module._own_gpu({}, Shard()) == {}
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    given = {"dtype": "bfloat16"}
+    assert module._computing("folder", given, Shard(2, 2)) == {"dtype": "bfloat16", "device": "cuda:1"}
+    assert module._computing("folder", {**given, "device": "cpu"}, Shard(2, 2)) == {**given, "device": "cpu"}
+    assert module._computing("folder", given, Shard()) == given
+    assert module._computing("https://host/v1#model", {}, Shard(2, 2)) == {}
+
+
+def test_one_row_and_a_batch_are_computed_alike(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.engines.device.has_bfloat16_instructions", lambda: False)
+    folder = rows.parent / "model"
+    tokenizer = tiny_tokenizer(["one two three"])
+    tokenizer.save_pretrained(folder)
+    tiny_llama(len(tokenizer)).save_pretrained(folder)
+    words = command(rows, "--max-new-tokens", "8", "-e", "device=cpu", "--alone", "11")
+    words[words.index("scripted")] = str(folder)
+    assert main(words) == 0
+    (found,) = map(load_run, runs(rows))
+    assert found.identity["engine"]["dtype"] == "float32"
+    assert list(found.alone.values()) == [True] * 11
 
 
 def test_a_suite_leaves_out_what_the_model_cannot_do(

@@ -73,7 +73,8 @@ def run(
     named = _named(benchmark, suite, limit)
     tasks = {each.task for each in named.values()}
     own_task = tasks.pop() if len(tasks) == 1 else None
-    loaded = load_engine(model or DEFAULT_MODEL, adapter, task=own_task, **_own_gpu(options, share))
+    reference = model or DEFAULT_MODEL
+    loaded = load_engine(reference, adapter, task=own_task, **_computing(reference, options, share))
     common: dict[str, Any] = {
         "engine_options": options,
         "shard": share,
@@ -157,14 +158,23 @@ def _shard(given: str | None) -> "Shard":
     return Shard(int(match[1]), int(match[2]))
 
 
-def _own_gpu(options: dict[str, Any], share: "Shard") -> dict[str, Any]:
-    """Of several processes on one machine, each computes on a GPU of its own."""
-    place = os.environ.get("LOCAL_RANK")
-    if place is None or share.count == 1 or "device" in options:
+def _computing(reference: str, options: dict[str, Any], share: "Shard") -> dict[str, Any]:
+    """The options with where and how to compute, so that a row gets the same text in whatever batch it comes.
+
+    Of several processes on one machine each takes a GPU of its own. A processor that would read one row by other
+    weights (bfloat16) than a batch takes float32 for both: a run that goes on, or is shared, has other batches.
+    """
+    if reference == "scripted" or "://" in reference:
         return options
     import torch
 
-    return {**options, "device": f"cuda:{place}"} if torch.cuda.is_available() else options
+    from pipelines.engines.device import choose_device
+
+    place = os.environ.get("LOCAL_RANK")
+    if place is not None and share.count > 1 and "device" not in options and torch.cuda.is_available():
+        options = {**options, "device": f"cuda:{place}"}
+    known = {name: options[name] for name in ("device", "dtype", "quantization") if name in options}
+    return {**options, "dtype": "float32"} if choose_device(**known).one_row else options
 
 
 def _command(
