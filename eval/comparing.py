@@ -19,7 +19,7 @@ from eval.statistics import compare as compare_sums
 from pipelines.errors import InputError
 from pipelines.generation import Note
 
-__all__ = ["MetricComparison", "Piece", "RowChange", "RunComparison", "compare", "word_diff"]
+__all__ = ["MetricComparison", "Piece", "RowChange", "RunComparison", "compare", "signed", "word_diff"]
 
 _DIFFED_WORDS = 1000
 """Of each of two texts: the time for a diff grows with the square of it, and half a second is enough for one row."""
@@ -68,8 +68,8 @@ class MetricComparison:
             "rows": found.rows,
             "first": f"{found.first:.2f}",
             "second": f"{found.second:.2f}",
-            "low": _signed(found.interval.low),
-            "high": _signed(found.interval.high),
+            "low": signed(found.interval.low),
+            "high": signed(found.interval.high),
             "p_value": f"{self.adjusted_p_value:.2g}",
         }
         if self.verdict != "cannot_tell":
@@ -245,7 +245,8 @@ def _compared(metric: Metric, first: np.ndarray, second: np.ndarray, alpha: floa
     return replace(found, first=scale * found.first, second=scale * found.second, interval=interval)
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A difference as reports show it."""
     return f"{value:+.2f}" if math.isfinite(value) else "–"
 
 

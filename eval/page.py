@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.benchmarks import BenchmarkRow
-from eval.comparing import Piece, RunComparison, word_diff
+from eval.comparing import Piece, RunComparison, signed, word_diff
 from eval.metrics import named
 from eval.records import Run
 from eval.report import Report, Section, arrow, bracketed, facts, flat, number
@@ -189,7 +189,7 @@ def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = number
+    environment.filters.update(number=number, signed=signed)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
 
 

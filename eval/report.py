@@ -16,7 +16,7 @@ from eval.comparing import RunComparison, compare
 from eval.floor import Floor, floor
 from eval.records import Run
 from eval.scoring import MetricScore, Score, Scores, answered, plain, score
-from eval.statistics import Interval
+from eval.statistics import ROUNDS, Interval
 from pipelines.errors import InputError
 from pipelines.generation import Note
 from pipelines.wording import sentence
@@ -231,7 +231,7 @@ def facts(section: Section) -> list[tuple[str, str]]:
         "licence": benchmark.licence,
         "origin": benchmark.origin,
     }
-    names = {**found, **run.identity, **run.provenance}
+    names = {**found, **run.identity, **run.provenance, "resampling": {"seed": 0, "rounds": ROUNDS}}
     return [*flat(names), *((metric.name, metric.signature) for metric in section.scores.metrics)]
 
 

@@ -1,6 +1,7 @@
 """``cinquain eval compare`` and ``report``: verdicts on the terminal, files that are private where they hold texts."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -50,6 +51,8 @@ def test_compare_says_which_is_better_and_shows_the_words(
     assert main(["eval", "compare", "worse", "better", "-b", "own.jsonl", "--rows", "2"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("better against worse\nBetter: on 30 rows chrF++ went from ")
+    assert re.search(r"\nBLEU ↑ +\d+\.\d\d  →  \d+\.\d\d  \+\d+\.\d\d  \[\+.+, \+.+\]  p 0\.\d+  better\n", printed)
+    assert re.search(r"\nempty ↓ +0\.00  →  +0\.00  .* +p 1  cannot tell\n", printed)
     assert "rows became better and" in printed
     assert printed.count("\n- ") == printed.count("\n+ ") == 2
     assert "⟦xqz⟧" in printed

@@ -140,6 +140,7 @@ def test_a_newcomer_finds_the_verdict_the_doubts_and_where_numbers_come_from(tmp
         "seconds for a row, 95 of 100 rows",
         "unknown",
         benchmark.sha256,
+        "resampling.seed",
         "float32",
         "cinquain eval run --benchmark planted --model models/better",
         "cinquain eval report 'runs/one two' --out report.html",

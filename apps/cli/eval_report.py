@@ -130,8 +130,9 @@ def _print(found: "RunComparison", first: str, second: str, rows: int) -> None:
 
     screen = console()
     screen.print(say("eval_report_against", first=first, second=second), style="bold", soft_wrap=True)
-    for metric in found.metrics:
-        screen.print(say(metric.note), soft_wrap=True)
+    screen.print(say(found.metrics[0].note), soft_wrap=True)
+    for line in _table(found):
+        screen.print(line, soft_wrap=True)
     screen.print(say("eval_report_changed", better=found.better, worse=found.worse), soft_wrap=True)
     for change in found.changes[:rows]:
         scores = f"{change.first_score:.2f} → {change.second_score:.2f}"
@@ -139,6 +140,37 @@ def _print(found: "RunComparison", first: str, second: str, rows: int) -> None:
         left, right = word_diff(change.first_reply, change.second_reply)
         screen.print(_marked("- ", left, "red"), soft_wrap=True)
         screen.print(_marked("+ ", right, "green"), soft_wrap=True)
+
+
+def _table(found: "RunComparison") -> list[str]:
+    """A line for each metric; the words of the verdict last, which are of any width in Chinese."""
+    from eval.comparing import signed
+    from eval.report import arrow, number
+
+    lines = [
+        (
+            f"{sanitize(metric.name)} {arrow(metric.higher_is_better)}",
+            number(metric.comparison.first),
+            "→",
+            number(metric.comparison.second),
+            signed(metric.comparison.difference),
+            f"[{signed(metric.comparison.interval.low)}, {signed(metric.comparison.interval.high)}]",
+            f"p {metric.adjusted_p_value:.2g}",
+        )
+        for metric in found.metrics
+    ]
+    wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    verdicts = [say(f"eval_report_{metric.verdict}") for metric in found.metrics]
+    return [
+        "  ".join(
+            [
+                line[0].ljust(wide[0]),
+                *(cell.rjust(size) for cell, size in zip(line[1:], wide[1:], strict=True)),
+                verdict,
+            ]
+        )
+        for line, verdict in zip(lines, verdicts, strict=True)
+    ]
 
 
 def _marked(sign: str, pieces: Sequence["Piece"], colour: str) -> "Text":
