@@ -1,1 +1,1 @@
-"""Measuring a model on the tasks: metrics, benchmarks, statistics and reports; not in this version."""
+"""Measuring a model on the tasks: metrics, benchmarks, runs that resume, statistics, reports."""
