@@ -15,8 +15,11 @@ from apps.cli import eval as module
 from apps.cli.main import main
 from eval.records import RecordFile, Shard, load_run
 from pipelines.engines.scripted import ScriptedEngine
+from tests.doubles.faulty_server import FaultyServer, echo, refuses
+from tests.doubles.remote_calls import running_server
 from tests.doubles.tiny import tiny_llama, tiny_tokenizer
 
+server = running_server
 ROOT = Path(__file__).parent.parent
 
 
@@ -191,6 +194,21 @@ def test_one_row_and_a_batch_are_computed_alike(rows: Path, monkeypatch: pytest.
     (found,) = map(load_run, runs(rows))
     assert found.identity["engine"]["dtype"] == "float32"
     assert list(found.alone.values()) == [True] * 11
+
+
+def test_a_server_that_goes_away_leaves_a_run_that_goes_on(
+    rows: Path, server: FaultyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers = [*[echo] * 3, refuses(503, "down for maintenance")]
+    words = command(rows, "-e", "retries=0", "-e", "concurrency=1", "-e", "context_length=4096")
+    words[words.index("scripted")] = server.reference
+    assert main(words) == 1
+    assert "the same command continues" in capsys.readouterr().err
+    server.answers = [echo]
+    assert main(words) == 0
+    assert "11 of 11 rows" in capsys.readouterr().out
+    asked = [each.body["messages"][-1]["content"] for each in server.asked if each.body]
+    assert len(asked) == 11 + 1 + 3  # each once, the one that was refused, and three once more by themselves
 
 
 def test_a_suite_leaves_out_what_the_model_cannot_do(

@@ -66,7 +66,7 @@ def run(
     """Ask a model every row of a benchmark; the same command goes on where it was stopped."""
     from pipelines import DEFAULT_MODEL, TASKS
     from pipelines.engines import load_engine
-    from pipelines.errors import InputError
+    from pipelines.errors import InputError, UnavailableError
     from pipelines.pipeline import Pipeline
 
     share, options = _shard(shard), parse_engine_options(engine)
@@ -89,6 +89,9 @@ def run(
                 one = _ask(
                     each, Pipeline(TASKS[each.task](), loaded), out, cancel, quiet, retry=retry, command=words, **common
                 )
+        except UnavailableError:
+            _tell(say("eval_kept", path=str(out)))
+            raise
         except InputError as error:
             if suite is None or error.code != "model_task":
                 raise
