@@ -10,11 +10,10 @@ import pytest
 from apps.cli.main import main
 from finetune.data import Split
 from finetune.finetuning import Finetuned, finetune
-from finetune.judging import answers as answers_module
 from finetune.merging import merge
 from finetune.recipe import Recipe
 from finetune.training.prepared import rows_of
-from pipelines import pipeline
+from pipelines import Pipeline, pipeline
 from tests.doubles.tiny import tiny_chat_model
 from tests.doubles.training_rows import tiny_recipe
 
@@ -80,7 +79,7 @@ def test_the_same_command_again_has_nothing_to_do_and_asks_no_model(
     recipe: Recipe, done: Finetuned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (done.folder / "adapter_model.safetensors").stat().st_mtime_ns
-    monkeypatch.setattr(answers_module, "_append", None)  # every answer is there
+    monkeypatch.setattr(Pipeline, "batch", None)  # every answer is there
     again = finetune(recipe)
     assert again is not None
     assert again.judgement == done.judgement
