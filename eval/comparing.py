@@ -14,7 +14,7 @@ from eval.benchmarks import Benchmark, BenchmarkRow
 from eval.metrics import Metric, named
 from eval.records import Run
 from eval.scoring import UNKNOWN, answered, plain, row_scores, unit
-from eval.statistics import Comparison, Interval, compare_rates, holm, wilson
+from eval.statistics import Comparison, Interval, compare_rates, holm, smallest_gap, wilson
 from eval.statistics import compare as compare_sums
 from pipelines.errors import InputError
 from pipelines.generation import Note
@@ -37,7 +37,8 @@ class MetricComparison:
         higher_is_better: Whether a better system scores higher; None where the metric only describes.
         comparison: Paired, on the metric's own scale.
         adjusted_p_value: After Holm's correction for everything that was compared together.
-        gap: The smallest difference that these rows show four times in five, as widely as theirs scatter.
+        gap: The smallest difference that these rows would show four times in five, as widely as they scatter, at the
+            strictest level of the correction; NaN where they show none.
     """
 
     name: str
@@ -195,14 +196,20 @@ def compare(
         ]
         for theirs in statistics[1:]
     ]
-    adjusted = iter(holm([comparison.p_value for each in found for comparison in each]))
+    p_values = [comparison.p_value for each in found for comparison in each]
+    adjusted, tests = iter(holm(p_values)), len(p_values)
     results = []
     for run, texts, theirs, comparisons in zip(runs[1:], replies[1:], statistics[1:], found, strict=True):
         judged = tuple(
             MetricComparison(
-                metric.name, metric.signature, metric.higher_is_better, comparison, next(adjusted), _gap(comparison)
+                metric.name,
+                metric.signature,
+                metric.higher_is_better,
+                comparison,
+                next(adjusted),
+                _gap(metric, comparison, one, two, tests),
             )
-            for metric, comparison in zip(metrics, comparisons, strict=True)
+            for metric, comparison, one, two in zip(metrics, comparisons, statistics[0], theirs, strict=True)
         )
         alone = [row_scores(metrics[0], each) for each in (statistics[0][0], theirs[0])]
         changes = _changes(rows, metrics[0].higher_is_better, alone, (replies[0], texts))
@@ -250,12 +257,20 @@ def signed(value: float) -> str:
     return f"{value:+.2f}" if math.isfinite(value) else "–"
 
 
-def _gap(comparison: Comparison, power: float = 0.8) -> float:
-    """From the width of the interval to the difference that such scatter lets the test find."""
+def _gap(metric: Metric, found: Comparison, first: np.ndarray, second: np.ndarray, tests: int) -> float:
+    """The smallest difference that a test would find four times in five, at the strictest level of Holm's correction.
+
+    Of a rate from the share of rows that differ, a fifth where none do; of the rest from the width of the interval.
+    """
+    alpha = found.alpha / tests
+    if metric.is_rate:
+        spoken_of = first.any(axis=1) & second.any(axis=1)
+        differing = float(np.mean(first[spoken_of, 0] != second[spoken_of, 0])) if spoken_of.any() else 0.0
+        gap = smallest_gap(found.rows, differing or 0.2, alpha=alpha)
+        return unit(metric) * gap if gap else math.nan
     normal = NormalDist()
-    level = normal.inv_cdf(1 - comparison.alpha / 2)
-    half = (comparison.interval.high - comparison.interval.low) / 2
-    return half * (level + normal.inv_cdf(power)) / level
+    deviation = (found.interval.high - found.interval.low) / 2 / normal.inv_cdf(1 - found.alpha / 2)
+    return deviation * (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(0.8))
 
 
 def _changes(

@@ -1,6 +1,7 @@
 """Comparisons of runs: a better system is found, an equal one is not, and rows are set beside each other."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -181,3 +182,18 @@ def test_that_no_row_differs_is_no_certainty(tmp_path: Path) -> None:
     (found,) = compare(runs, benchmark)
     assert found.metrics[0].comparison.interval.high == pytest.approx(13.8, abs=0.1)
     assert found.metrics[0].comparison.interval.low == -found.metrics[0].comparison.interval.high
+    assert math.isnan(found.metrics[0].gap)  # 24 rows show no gap between systems that differ on a fifth of them
+
+
+def test_the_gap_that_would_be_found_grows_with_the_number_of_tests_and_shrinks_with_rows(tmp_path: Path) -> None:
+    gaps = {}
+    for rows, metrics in ((20, ("chrf", "empty")), (80, ("chrf", "empty")), (80, ("chrf", "empty", "bleu", "ter"))):
+        benchmark = translation(rows, metrics=metrics)
+        texts = sentences(rows)
+        half = [text if place % 2 else "" for place, text in enumerate(degraded(texts, 0.3))]
+        folder = tmp_path / f"{rows}-{len(metrics)}"
+        one, two = (finished_run(benchmark, replies, folder / name) for name, replies in (("1", texts), ("2", half)))
+        (found,) = compare([one, two], benchmark)
+        gaps[rows, len(metrics)] = [metric.gap for metric in found.metrics[:2]]
+    for place in (0, 1):
+        assert gaps[20, 2][place] > gaps[80, 4][place] > gaps[80, 2][place] > 0

@@ -136,7 +136,7 @@ def test_a_newcomer_finds_the_verdict_the_doubts_and_where_numbers_come_from(tmp
         "better against base",
         "Better: on 40 rows chrF++ went from",
         "cannot tell",
-        "would be found four times in five",
+        "would show four times in five",
         "seconds for a row, 95 of 100 rows",
         "unknown",
         benchmark.sha256,
