@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eval import runner
 from eval.benchmarks import Benchmark, BenchmarkRow
@@ -128,6 +130,24 @@ def test_killed_five_times_it_loses_no_row_and_asks_none_twice(tmp_path: Path) -
     assert found.folder == folder
     assert replies(found) == replies(run(benchmark, scripted, tmp_path / "whole"))
     assert Counter(lines(found)) == Counter(row.id for row in benchmark.rows)
+
+
+@settings(max_examples=30)
+@given(cut=st.integers(0, 6000), window=st.integers(1, 13))
+def test_wherever_its_file_is_torn_a_run_ends_with_each_row_once(
+    cut: int, window: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder, scripted = tmp_path_factory.mktemp("torn"), pipeline("dialogue", "scripted")
+    benchmark = questions([f"Question {place}?" for place in range(12)])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(runner, "_window", lambda device: window)
+        whole = run(benchmark, scripted, folder, alone=2)
+        path = whole.folder / "records.jsonl"
+        data = path.read_bytes()
+        path.write_bytes(data[: cut % (len(data) + 1)])
+        again = run(benchmark, scripted, folder, alone=2)
+    assert (replies(again), again.alone) == (replies(whole), whole.alone)
+    assert Counter(lines(again)) == Counter(row.id for row in benchmark.rows)
 
 
 def test_no_reply_is_taken_from_another_model_or_adapter(tmp_path: Path) -> None:
