@@ -170,12 +170,13 @@ def hub_yaml(found: Report, dataset: str | None) -> str:
         leading = section.scores.metrics[0]
         remarks = (
             leading.signature,
-            f"{section.scores.rows} rows, 95 % interval {bracketed(leading.total.interval)}",
+            f"{leading.total.rows} rows, 95 % interval {bracketed(leading.total.interval)}",
             f"version {section.benchmark.version}, sha256 {section.run.benchmark_sha256[:16]}",
             "Cinquain",
         )
         value, name = plain(round(leading.total.value, 4)), section.benchmark.name
-        entries.append(EvalResultEntry(dataset_id=dataset, task_id=name, value=value, notes="; ".join(remarks)))
+        date, notes = section.run.provenance.get("date"), "; ".join(remarks)
+        entries.append(EvalResultEntry(dataset_id=dataset, task_id=name, value=value, date=date, notes=notes))
     return str(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True))
 
 

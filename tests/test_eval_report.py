@@ -213,7 +213,7 @@ def test_the_hub_reads_its_own_format_back(tmp_path: Path) -> None:
     found = report([run], lambda _: benchmark, COMMAND)
     (entry,) = parse_eval_result_entries(yaml.safe_load(hub_yaml(found, "org/planted")))
     leading = found.sections[0].scores.metrics[0]
-    assert (entry.dataset_id, entry.task_id) == ("org/planted", "planted")
+    assert (entry.dataset_id, entry.task_id, entry.date) == ("org/planted", "planted", "2026-01-02")
     assert entry.value == pytest.approx(leading.total.value, abs=1e-4)
     assert entry.notes is not None
     assert leading.signature in entry.notes

@@ -71,6 +71,7 @@ def finished_run(
             "provenance": {
                 "engine": {"engine": "local", "model": model, "dtype": "float32", "device": "cpu"},
                 "environment": {"python": "3.11", "processor": "a processor"},
+                "date": "2026-01-02",
                 "command": f"cinquain eval run --benchmark {benchmark.name} --model {model}",
             },
             "row_ids": [row.id for row in benchmark.rows],
