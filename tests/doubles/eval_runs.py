@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.benchmarks import Benchmark, BenchmarkRow
-from eval.records import Record, RecordFile, Run, load_run, begin_run
+from eval.records import Record, RecordFile, Run, begin_run, load_run
 
 __all__ = ["degraded", "finished_run", "sentences", "translation"]
 
