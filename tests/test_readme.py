@@ -30,7 +30,9 @@ BLOCK = re.compile(
 )
 SHELLS = {"bash", "sh", "console", "powershell"}
 MARK = re.compile(r"run|setup|compare|output|dry-run (hub|gpu|server|terminal)")
-HARMLESS = re.compile(r"(git clone|cd|vllm serve|python3? -m venv|py -[\d.]+ -m venv|\.|source) |\.venv\S+activate$")
+HARMLESS = re.compile(
+    r"(git clone|cd|vllm serve|accelerate launch|python3? -m venv|py -[\d.]+ -m venv|\.|source) |\.venv\S+activate$"
+)
 """Set-up lines that have nothing to check."""
 
 
