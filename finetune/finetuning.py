@@ -106,7 +106,9 @@ def _answered(recipe: Recipe, folder: RunFolder, rows: Sequence[Row], progress: 
     from pipelines import pipeline
 
     requests = [row.request for row in rows]
-    asked = pipeline(recipe.task, recipe.model, str(folder.path), device=recipe.training.device)
+    # The number format of the training: what "auto" takes on some processors answers alone otherwise than in a batch.
+    dtype = training_device(recipe).dtype
+    asked = pipeline(recipe.task, recipe.model, str(folder.path), device=recipe.training.device, dtype=dtype)
     found = []
     for adapter in (BASE, None):
         with progress.rows("judging_base" if adapter else "judging_adapter", len(rows)) as advance:
