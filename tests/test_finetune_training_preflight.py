@@ -1,9 +1,5 @@
 """Before the first step it is known whether it fits; the count is near what the step then takes."""
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +29,6 @@ from pipelines.models.shape import shape_of
 from tests.doubles.tiny import tiny_chat_model, tiny_llama, tiny_tokenizer
 from tests.doubles.training_rows import tiny_recipe
 
-ROOT = Path(__file__).parent.parent
 CPU = choose_device("cpu", "float32")
 STEP = Step(CPU, pass_tokens=1024, longest=256, trained=512, checkpointing=False)
 
@@ -168,28 +163,11 @@ def test_random_numbers_of_a_preflight_are_given_back(base: Path, tmp_path: Path
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-MEASURED = """
-import json, sys
-from pathlib import Path
-from tests.test_finetune_training_preflight import one_step
-print(json.dumps(one_step(Path(sys.argv[1]))))
-"""
-
-
+@pytest.mark.slow  # and alone: memory that other tests gave back is taken again, and not seen to grow
 def test_the_estimate_is_near_what_a_step_takes(tmp_path: Path) -> None:
-    """In a process of its own: memory that other tests gave back would be taken again, and not be seen to grow."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    call = [sys.executable, "-c", MEASURED, str(tmp_path)]
-    output = subprocess.run(call, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    figures = json.loads(output.splitlines()[-1])
-    assert figures["measured_bytes"] > 150_000_000
-    assert abs(figures["estimate_error"]) < 0.35, figures
-
-
-def one_step(folder: Path) -> dict[str, Any]:
-    """Figures of a model of 10 million weights: what a step takes stands out from what Python does beside it."""
+    """A model of 10 million weights, so that what a step takes stands out from what Python does beside it."""
     tokenizer = tiny_tokenizer(["one two three"])
-    model_folder = folder / "model"
+    model_folder = tmp_path / "model"
     tokenizer.save_pretrained(model_folder)
     sizes = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 10, "num_attention_heads": 4}
     tiny_llama(8000, num_key_value_heads=2, **sizes).save_pretrained(model_folder)
@@ -198,13 +176,15 @@ def one_step(folder: Path) -> dict[str, Any]:
         Rendered(torch.randint(5, 300, (256,), generator=draw_).tolist(), [False] * 128 + [True] * 128)
         for _ in range(8)
     ]
-    examples = PreparedExamples(write_examples(folder / "a", rows), write_examples(folder / "b", []))
-    recipe = tiny_recipe(model_folder, folder)
+    examples = PreparedExamples(write_examples(tmp_path / "a", rows), write_examples(tmp_path / "b", []))
+    recipe = tiny_recipe(model_folder, tmp_path)
     source, held = resolve(str(model_folder)), psutil.Process().memory_info().rss
     model = with_adapter(load_base(source, CPU), source, recipe.adapter, 0)
     flight = Preflight(recipe, CPU, shape_of(source), examples, 10**12, held, 0, 2048, False)
     flight.run(model, lambda model, part: summed_loss(model, part, inputs_for(model)))
-    return flight.figures(1)
+    figures = flight.figures(1)
+    assert figures["measured_bytes"] > 150_000_000
+    assert abs(figures["estimate_error"]) < 0.35, figures
 
 
 def test_rows_are_packed_where_they_share_enough_and_the_model_can(tmp_path: Path) -> None:
