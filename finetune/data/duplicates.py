@@ -122,8 +122,9 @@ def _pairs(values: np.ndarray, others: np.ndarray | None = None) -> Iterator[tup
 
 def _join_near(parents: np.ndarray, exact: np.ndarray, paths: Sequence[Path], order: np.ndarray, near: float) -> None:
     """Join rows whose signatures agree; ``parents`` holds ranks and is changed in place."""
-    blocks = [np.load(path, mmap_mode="r") for path in paths]
-    starts = np.cumsum([0, *(len(block) for block in blocks)])
+    # Opened for each look and let go at once: all of them mapped would count as memory, half a kilobyte for each row.
+    judged_of = [np.load(path, mmap_mode="r").any(axis=1) for path in paths]
+    starts = np.cumsum([0, *map(len, judged_of)])
 
     def of(ranks: np.ndarray, columns: slice) -> np.ndarray:
         """These columns of the signatures of some rows, read from the blocks that hold them."""
@@ -132,10 +133,10 @@ def _join_near(parents: np.ndarray, exact: np.ndarray, paths: Sequence[Path], or
         which = np.searchsorted(starts, rows, side="right") - 1
         for number in np.unique(which):
             mine = which == number
-            found[mine] = blocks[number][rows[mine] - starts[number]][:, columns]
+            found[mine] = np.load(paths[number], mmap_mode="r")[rows[mine] - starts[number], columns]
         return found
 
-    judged = np.concatenate([np.asarray(block).any(axis=1) for block in blocks])[order]
+    judged = np.concatenate(judged_of)[order]
     candidates = np.flatnonzero(judged & ~exact)
     for band in range(_BANDS):
         hashes = _hashed(of(candidates, slice(band * _ROWS, (band + 1) * _ROWS)))
