@@ -143,12 +143,13 @@ def memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     def watch() -> None:
         # Private memory: the pages of a mapped file count as the system's, which takes them back when it wants them.
         while not done.wait(0.2):
-            for child in psutil.Process().children(recursive=True):
+            program = psutil.Process()
+            for process in (program, *program.children(recursive=True)):
                 try:
-                    held = child.memory_full_info().uss / 1e6
+                    held = process.memory_full_info().uss / 1e6
                 except psutil.Error:
                     continue
-                largest[child.pid] = max(largest.get(child.pid, 0), held)
+                largest[process.pid] = max(largest.get(process.pid, 0), held)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -158,18 +159,21 @@ def memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     finally:
         done.set()
         watcher.join()
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024) / 1e6
     seconds = time.perf_counter() - began
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024) / 1e6
+    own = largest.pop(os.getpid(), 0.0)
     workers = sorted((round(held) for held in largest.values()), reverse=True)
     phases = ledger.provenance["seconds"]
     print(
-        f"{ledger.read:,} rows {seconds:.0f} s, program {own:,.0f} MB at most, workers {workers} MB, {phases}",
+        f"{ledger.read:,} rows {seconds:.0f} s, program {own:,.0f} MB at most ({resident:,.0f} with the pages of files), "
+        f"workers {workers} MB, {phases}",
         flush=True,
     )
     return {
         "rows": ledger.read,
         "seconds": round(seconds),
         "program_mb": round(own),
+        "program_resident_mb": round(resident),
         "workers_mb": workers,
         "phases": phases,
     }
