@@ -165,7 +165,8 @@ def memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     workers = sorted((round(held) for held in largest.values()), reverse=True)
     phases = ledger.provenance["seconds"]
     print(
-        f"{ledger.read:,} rows {seconds:.0f} s, program {own:,.0f} MB at most ({resident:,.0f} with the pages of files), "
+        f"{ledger.read:,} rows {seconds:.0f} s, "
+        f"program {own:,.0f} MB at most ({resident:,.0f} with the pages of files), "
         f"workers {workers} MB, {phases}",
         flush=True,
     )
