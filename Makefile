@@ -11,6 +11,10 @@ python := $(VENV)/bin/python
 install := PYTHONWARNINGS=ignore $(python) -m pip install $(if $(MAKE_TERMOUT),,--quiet) \
   --disable-pip-version-check -c constraints.txt
 
+# A file of tests stays in one process, so that what it sets up is set up once. More than four processes only take memory:
+# many hold a model.
+pytest := $(python) -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lint format lock bench bench-data bench-train bench-gpu model clean
 
@@ -21,10 +25,10 @@ demo: $(VENV)/installed  ## install, run the five tasks once, then serve the web
 	$(VENV)/bin/cinquain demo --port $(PORT)
 
 test: $(VENV)/installed-test model lint  ## what CI runs: linters, types, and every test that is not slow
-	$(python) -m pytest -q
+	$(pytest)
 
 test-all: $(VENV)/installed-test model lint  ## the slow tests too
-	$(python) -m pytest -q -m ""
+	$(pytest) -m ""
 
 lint: $(VENV)/installed-test  ## ruff and mypy
 	$(python) -m ruff check .
