@@ -179,7 +179,7 @@ class Preflight:
             model.zero_grad()
             evaluation = self._evaluation(model, summed_loss, device, half)
             del states
-        grown = None if peak[0] is None else max(0, peak[0] - self._held)
+        grown = None if peak[0] is None else max(0, peak[0] + _mapped(self._choice) - self._held)
         return Measured(grown, read, seconds, evaluation, joules)
 
     def _evaluation(self, model: Any, summed_loss: Callable[..., Any], device: Any, half: bool) -> float | None:
@@ -228,7 +228,7 @@ class Preflight:
 
 
 def resident(choice: DeviceChoice) -> int:
-    """Bytes that this process holds where a model is trained."""
+    """Bytes that this process holds where a model is trained; on the processor without the pages of mapped files."""
     import psutil
     import torch
 
@@ -236,7 +236,18 @@ def resident(choice: DeviceChoice) -> int:
         return int(torch.cuda.memory_allocated(choice.device))
     if choice.kind == "mps":
         return int(torch.mps.driver_allocated_memory())
-    return int(psutil.Process().memory_info().rss)
+    held = psutil.Process().memory_info()
+    return int(held.rss - getattr(held, "shared", 0))  # pages of libraries come in as they are first used
+
+
+def _mapped(choice: DeviceChoice) -> int:
+    """Bytes of mapped files of weights, which ``resident`` leaves out and every pass reads."""
+    import psutil
+
+    if choice.kind != "cpu" or not hasattr(psutil.Process().memory_info(), "shared"):
+        return 0
+    maps = psutil.Process().memory_maps()
+    return sum(entry.rss for entry in maps if entry.path.endswith((".safetensors", ".gguf")))
 
 
 @contextmanager

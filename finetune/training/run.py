@@ -157,6 +157,7 @@ def _steps(
     from finetune.training.adapter import load_base, with_adapter
     from finetune.training.arguments import pass_tokens, total_steps, trainer_arguments
     from finetune.training.checkpoints import judged_steps, last_complete, step_of
+    from finetune.training.memory import give_large_blocks_back
     from finetune.training.packing import packs
     from finetune.training.plot import draw
     from finetune.training.preflight import Preflight, resident
@@ -171,6 +172,8 @@ def _steps(
     config = recipe.training
     total, done = total_steps(config, len(examples.train)), step_of(begun) if begun else 0
     shape = _shape(source)
+    if choice.kind == "cpu":
+        give_large_blocks_back()
     free, held = free_memory(choice.device), resident(choice)
     model = with_adapter(load_base(source, choice, sharded=processes.sharded), source, recipe.adapter, config.seed)
     pad, tokens = renderer.tokenizer.pad_token_id or 0, pass_tokens(config, choice)
@@ -248,17 +251,15 @@ def _shape(source: ModelSource) -> ModelShape | None:
 
 def _told(figures: dict[str, Any], steps: int) -> dict[str, str]:
     """What a person is told of the preflight."""
-    unknown = "?"
-    hours, rest = divmod(round(figures["seconds_left"]), 3600)
-    error, energy = figures["estimate_error"], figures["kwh_left"]
+    minutes = round(figures["seconds_left"] / 60)
+    energy = figures["kwh_left"]
     return {
-        "measured": gigabytes(figures["measured_bytes"]) if figures["measured_bytes"] else unknown,
-        "estimated": gigabytes(figures["estimated_bytes"]) if figures["estimated_bytes"] else unknown,
-        "error": f"{error:+.0%}" if error is not None else unknown,
+        "measured": gigabytes(figures["measured_bytes"]) if figures["measured_bytes"] else "unknown",
+        "estimated": gigabytes(figures["estimated_bytes"]) if figures["estimated_bytes"] else "unknown",
         "speed": f"{figures['tokens_per_s']:,.0f}",
         "steps": str(steps),
-        "time": f"{hours}:{rest // 60:02d}:{rest % 60:02d}",
-        "energy": f"{energy:.3f}" if energy is not None else unknown,
+        "time": f"{minutes // 60}:{minutes % 60:02d}",
+        "energy": f"{energy:.3f} kWh" if energy is not None else "unknown",
     }
 
 
