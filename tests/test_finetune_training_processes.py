@@ -1,13 +1,17 @@
 """Several processes give what one process gives; those that divide the weights need GPUs and say so."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 import yaml
 
+from finetune.recipe import Recipe
 from finetune.training.processes import Processes
 from finetune.training.run import train, training_device
 from pipelines import InputError
@@ -23,6 +27,49 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_chat_model(tmp_path_factory.mktemp("base"))
 
 
+HEARD: dict[str, Any] = {
+    "cwd": ROOT, "env": {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}, "text": True,
+    "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+}  # fmt: skip
+
+
+def launched(recipe: Recipe, folder: Path) -> list[list[str]]:
+    """The command that trains a recipe in two processes."""
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    return [
+        [
+            sys.executable, "-m", "accelerate.commands.launch", "--config_file", "finetune/launch/ddp.yaml",
+            "-m", "finetune", str(path),
+        ]
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_processes_that_were_killed_go_on_to_the_same_weights(base: Path, tmp_path: Path) -> None:
+    changes = {"adapter__dropout": 0.1, "training__max_steps": 9, "training__evaluate": 2, "compare": {"rows": 0}}
+    whole, killed = (tiny_recipe(base, tmp_path / name, **changes) for name in ("whole", "killed"))
+    assert subprocess.run(*launched(whole, tmp_path), **HEARD).returncode == 0
+    for step in (2, 6):
+        process = subprocess.Popen(*launched(killed, tmp_path), **HEARD)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if f"Step {step}:" in line:
+                # Workers have sessions of their own: the end of their launcher alone would leave them at work.
+                for each in [process, *psutil.Process(process.pid).children(recursive=True)]:
+                    each.kill()
+                break
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert not (Path(killed.output) / "training.json").exists()
+    done = subprocess.run(*launched(killed, tmp_path), **HEARD)
+    assert done.returncode == 0, done.stderr
+    assert "Training: 9 steps, 0 of them" not in done.stderr  # it did go on
+    assert losses(Path(killed.output)) == losses(Path(whole.output))
+    assert weights(Path(killed.output)) == weights(Path(whole.output))
+
+
 def test_two_processes_give_the_result_of_one(base: Path, tmp_path: Path) -> None:
     # Five rows to a step: the shares differ in size, and so do their numbers of passes.
     changes = {
@@ -33,14 +80,7 @@ def test_two_processes_give_the_result_of_one(base: Path, tmp_path: Path) -> Non
     }
     alone, together = (tiny_recipe(base, tmp_path / name, **changes) for name in ("alone", "together"))
     train(alone)
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(together.model_dump(mode="json")))
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--config_file", "finetune/launch/ddp.yaml",
-        "-m", "finetune", str(recipe),
-    ]  # fmt: skip
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(*launched(together, tmp_path), **HEARD)
     assert done.returncode == 0, done.stderr
     one, two = (losses(Path(each.output)) for each in (alone, together))
     assert [entry[:2] for entry in one] == [entry[:2] for entry in two]
@@ -65,6 +105,7 @@ def test_weights_are_not_divided_on_a_processor(
 DIVIDED = """
 import sys, torch, torch.distributed as dist
 from torch.distributed.fsdp import fully_shard
+from finetune.recipe import Recipe
 from finetune.training.processes import require_divided
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)

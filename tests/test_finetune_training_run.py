@@ -106,6 +106,23 @@ def test_the_fingerprint_holds_all_that_serving_needs(base: Path, learned: tuple
     assert not (out / ".cinquain-work").exists()
 
 
+@pytest.mark.parametrize("kind", ["rslora", "dora"])
+def test_other_kinds_of_adapters_learn_and_are_served_as_they_were_trained(
+    base: Path, tmp_path: Path, kind: str
+) -> None:
+    changes = {"training__max_steps": 80, "training__evaluate": 40, "adapter__kind": kind, "adapter__rank": 4}
+    recipe = tiny_recipe(base, tmp_path, **{**changes, "adapter__alpha": 8 if kind == "rslora" else 16})
+    figures = train(recipe)
+    out = Path(recipe.output)
+    assert figures["validation_loss"] < 0.1 < figures["base_validation_loss"]
+    config = json.loads((out / "adapter_config.json").read_bytes())
+    assert (config["use_rslora"], config["use_dora"]) == (kind == "rslora", kind == "dora")
+    assert any("magnitude" in name for name in load_file(out / "adapter_model.safetensors")) == (kind == "dora")
+    chat = pipeline("dialogue", model=str(base), adapter=str(out), dtype="float32", device="cpu")
+    answers = [chat(messages=[{"role": "user", "content": each}], temperature=0.0).text for each in QUESTIONS]
+    assert answers == [answer for _, answer in turned(1)] * 2
+
+
 def test_an_adapter_for_another_base_is_refused(learned: tuple[Recipe, dict[str, Any]], tmp_path: Path) -> None:
     other = tiny_chat_model(tmp_path / "other", steps=119)
     with pytest.raises(InputError, match=r"was trained on .* and this is"):
