@@ -10,10 +10,11 @@ import pytest
 from apps.cli.main import main
 from finetune.data import Split
 from finetune.finetuning import Finetuned, finetune
+from finetune.judging.results import table, write_results
 from finetune.merging import merge
 from finetune.recipe import Recipe
 from finetune.training.prepared import rows_of
-from pipelines import Pipeline, pipeline
+from pipelines import InputError, Pipeline, pipeline
 from tests.doubles.tiny import tiny_chat_model
 from tests.doubles.training_rows import tiny_recipe
 
@@ -145,6 +146,26 @@ def test_the_command_prints_the_verdict_and_where_the_card_is(
     data: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert data["judgement"]["verdict"]["code"] == "judged_better"
     assert data["training"]["steps"] == 90
+
+
+def test_what_is_published_of_a_run_holds_its_figures_and_no_text_or_path(
+    base: Path, done: Finetuned, tmp_path: Path
+) -> None:
+    path = write_results(done.folder, "tiny", tmp_path / "results")
+    text = path.read_text(encoding="utf-8")
+    found = json.loads(text)
+    assert found["judgement"]["metrics"][0]["comparison"]["rows"] == 9
+    assert found["data"]["result_sha256"] == done.figures["data"]["result_sha256"]
+    assert found["recipe"]["data"]["sources"][0]["path"] == "rows.jsonl"
+    assert found["machine"]["packages"]["torch"]
+    assert str(base.parent) not in text
+    assert str(done.folder.parent) not in text
+    for row in rows_of(done.folder / "data" / "test.jsonl"):
+        assert row.reply not in text
+    (line,) = table(tmp_path / "results")
+    assert line.startswith("| tiny | bits per byte | 9 | ")
+    with pytest.raises(InputError, match="holds no finished adapter"):
+        write_results(tmp_path, "none", tmp_path / "results")
 
 
 def test_only_the_first_of_several_processes_judges(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
