@@ -20,3 +20,17 @@ def test_the_speed_of_training(tmp_path: Path) -> None:
     assert found["training"]["tokens_per_s"]["ours"][0] > 0
     assert len(found["training"]["losses"]["ours"]) == 3
     assert found["training"]["ratio"] is None
+
+
+def test_the_script_for_a_gpu_runs_on_a_processor_with_a_tiny_model(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "bench" / "training_gpu.py"), "--device", "cpu", "--tiny", "--steps", "2"]
+    done = subprocess.run(
+        [*command, "--lengths", "16", "32", "--tokens", "64", "--folder", str(tmp_path / "model")],
+        capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])["lengths"]
+    assert set(found) == {"16", "32"}
+    for sides in found.values():
+        assert {"cinquain", "transformers+peft"} <= set(sides)
+        assert all(side["tokens_per_s"] > 0 and 0 < side["mfu"] < 1.5 and side["loss"] > 0 for side in sides.values())
