@@ -13,6 +13,7 @@ from typing import Any
 
 from eval.benchmarks import Benchmark
 from eval.comparing import RunComparison, compare
+from eval.contamination import Contamination, contamination
 from eval.floor import Floor, floor
 from eval.records import Run
 from eval.scoring import MetricScore, Score, Scores, answered, plain, score
@@ -46,6 +47,8 @@ class Section:
     run: Run
     benchmark: Benchmark
     scores: Scores
+    contamination: tuple[Contamination, ...] = ()
+    """What its benchmark shares with rows that were trained on, of each ledger that was named."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,19 @@ class Report:
         return replace(self, sections=tuple(sections))
 
 
-def report(runs: Sequence[Run], benchmark_of: Callable[[Run], Benchmark], command: Sequence[str]) -> Report:
+def report(
+    runs: Sequence[Run],
+    benchmark_of: Callable[[Run], Benchmark],
+    command: Sequence[str],
+    trained_on: Sequence[Path] = (),
+) -> Report:
     """Score runs, and compare those of the same benchmark.
 
     Args:
         runs: At least one.
         benchmark_of: Gives the benchmark that a run was of.
         command: Words of the command line that makes this report again.
+        trained_on: Folders of prepared rows that a model learned from: benchmarks are looked for in them.
 
     Raises:
         InputError: As for ``eval.scoring.score`` and ``eval.comparing.compare``.
@@ -94,13 +103,19 @@ def report(runs: Sequence[Run], benchmark_of: Callable[[Run], Benchmark], comman
     sections = []
     together: dict[str, list[Section]] = {}
     floors: dict[tuple[str, ...], Floor] = {}
+    shared: dict[str, tuple[Contamination, ...]] = {}
     for run in runs:
         benchmark = benchmark_of(run)
         rows = answered((run,), benchmark)
         key = (run.benchmark_sha256, *(row.id for row in rows))
         if key not in floors:
             floors[key] = floor(benchmark, rows)
-        sections.append(Section(run, benchmark, score(run, benchmark, below=floors[key])))
+        if benchmark.sha256 not in shared:
+            shared[benchmark.sha256] = tuple(contamination(benchmark, folder) for folder in trained_on)
+        looked = shared[benchmark.sha256]
+        scores = score(run, benchmark, below=floors[key])
+        scores = replace(scores, notes=(*(each.note for each in looked), *scores.notes))
+        sections.append(Section(run, benchmark, scores, looked))
         together.setdefault(run.benchmark_sha256, []).append(sections[-1])
     comparisons: list[RunComparison] = []
     for alike in together.values():
@@ -132,6 +147,7 @@ def to_json(found: Report, *, texts: bool = True) -> dict[str, Any]:
                 "provenance": run.provenance,
                 "costs": run.costs,
                 "scores": section.scores.to_json(),
+                "contamination": [asdict(each) for each in section.contamination],
                 **({"records": [asdict(record) for record in run.records]} if texts else {}),
             }
         )

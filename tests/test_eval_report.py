@@ -262,3 +262,20 @@ def test_a_browser_shows_it_without_a_complaint(
         page.screenshot(path=tmp_path / f"report-{width}-{scheme}.png", full_page=True)
         browser.close()
     assert said == []
+
+
+def test_a_report_says_whether_the_rows_were_trained_on(tmp_path: Path) -> None:
+    benchmark = translation(6)
+    run = finished_run(benchmark, degraded(sentences(6), 0.4), tmp_path / "one", "models/base")
+    row = {"request": benchmark.rows[0].request, "reply": benchmark.rows[0].references[0]}
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "ledger.json").write_text('{"result_sha256": "abcdef0123456789"}')
+    (tmp_path / "data" / "train.jsonl").write_text(json.dumps(row) + "\n")
+    found = report([run], lambda run: benchmark, COMMAND, [tmp_path / "data"])
+    note = found.sections[0].scores.notes[0]
+    assert note.code == "eval_contaminated"
+    assert benchmark.rows[0].id in note.parameters["ids"]
+    assert "training rows of data (abcdef012345…)" in markdown(found)
+    assert "training rows of data (abcdef012345…)" in Elements(render(found)).text
+    (entry,) = to_json(found)["runs"][0]["contamination"]
+    assert (entry["trained"], entry["total"]) == (1, 6)

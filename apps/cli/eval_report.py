@@ -67,6 +67,13 @@ def report(
         str | None,
         typer.Option(help="Data set on the Hub that the benchmark belongs to, for yaml.", metavar="ORG/NAME"),
     ] = None,
+    trained_on: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of prepared rows, or of an adapter: were the benchmark's rows trained on? May be repeated.",
+            metavar="DIR",
+        ),
+    ] = None,
     lang: Language = None,
 ) -> None:
     """Scores with intervals, comparisons, costs and provenance, in one file."""
@@ -86,10 +93,11 @@ def report(
     if out is not None:
         check_writable(out)
     command = ["cinquain", "eval", "report", *map(str, runs), "--format", form]
-    for option, values in (("--out", [out]), ("--benchmark", benchmark or []), ("--dataset", [dataset])):
+    for option, values in _given(out, benchmark, dataset, trained_on):
         command += [word for value in values if value is not None for word in (option, str(value))]
     command += ["--no-texts"] if no_texts else []
-    found = reported([load_run(folder) for folder in runs], _benchmark_of(benchmark), command)
+    loaded = [load_run(folder) for folder in runs]
+    found = reported(loaded, _benchmark_of(benchmark), command, trained_on or ())
     texts = form in ("html", "json") and not no_texts
     if form == "html":
         content = render(found, language(), texts=texts)
@@ -103,6 +111,15 @@ def report(
     write_atomically(out, content, private=texts)
     code = "eval_report_written_private" if texts else "eval_report_written"
     console(stderr=True).print(say(code, path=str(out)), soft_wrap=True)
+
+
+def _given(
+    out: Path | None, benchmark: list[str] | None, dataset: str | None, trained_on: list[Path] | None
+) -> list[tuple[str, Sequence[object]]]:
+    """Options with their values, for the command line that makes a report again."""
+    return [
+        ("--out", [out]), ("--benchmark", benchmark or []), ("--dataset", [dataset]), ("--trained-on", trained_on or [])
+    ]  # fmt: skip
 
 
 def _benchmark_of(files: Sequence[str] | None) -> "Callable[[Run], Benchmark]":
