@@ -27,7 +27,8 @@ def benchmark() -> Benchmark:
 
 
 def prepared(folder: Path, texts: list[str]) -> Path:
-    rows = [{"text": text, "reply": f"Réponse {number} " + "mot " * (len(text) // 5), "target": "fr"} for number, text in enumerate(texts)]
+    replies = [f"Réponse {number} " + "mot " * (len(text) // 5) for number, text in enumerate(texts)]
+    rows = [{"text": text, "reply": reply, "target": "fr"} for text, reply in zip(texts, replies, strict=True)]
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     config = DataConfig(task="translation", sources=[Source(path=str(path))], language=False, split={"validation": 0.0})
