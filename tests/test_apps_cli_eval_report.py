@@ -126,6 +126,6 @@ def test_a_run_of_a_benchmark_that_ships_is_reported_from_its_name(capsys: pytes
     capsys.readouterr()
     assert main(["eval", "report", str(folder), "-f", "markdown"]) == 0
     printed = capsys.readouterr().out
-    assert "## scripted: smoke-code-generation@1" in printed
+    assert "## scripted: smoke-code-generation@2" in printed
     assert "Only 3 of the 24 rows" in printed
     assert "cinquain eval run --benchmark smoke-code-generation --model scripted --limit 3" in printed

@@ -197,6 +197,6 @@ def test_nothing_changes_unnoticed() -> None:
         "smoke-translation": (1, "8b48362cb3a7"),
         "smoke-summarization": (1, "4168f5719278"),
         "smoke-dialogue": (1, "07029b615dd3"),
-        "smoke-code-generation": (1, "db9466dad9c5"),
+        "smoke-code-generation": (2, "db9466dad9c5"),
         "smoke-creative-writing": (1, "78da8c8ecfc6"),
     }

@@ -94,7 +94,8 @@ def test_a_task_names_metrics_that_exist_and_leads_with_one_that_has_a_direction
 
 
 def test_every_metric_is_of_a_task_and_signed() -> None:
-    assert {name for task in TASKS for name in for_task(task)} == set(METRICS)
+    # Benchmarks whose rows have tests name pass_at_1 themselves.
+    assert {name for task in TASKS for name in for_task(task)} | {"pass_at_1"} == set(METRICS)
     found = [named(name) for name in METRICS]
     assert [metric.key for metric in found] == list(METRICS)
     assert len({metric.name for metric in found}) == len({metric.signature for metric in found}) == len(found)

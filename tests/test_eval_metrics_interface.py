@@ -25,6 +25,7 @@ COLUMNS: dict[str, list[Any]] = {
     "conversations": [[{"role": "user", "content": text}] for text in TEXTS],
     "keywords": [["station"], ["ring", "wait"]],
     "forms": ["letter", "free"],
+    "tests": ["assert station() == 3", "assert ring(2) == 'ring ring'"],
 }
 MODULE = '''"""Somebody's metric."""
 
@@ -87,10 +88,10 @@ def test_each_folder_is_its_metric(evaluate: Any, key: str) -> None:
     given = {name: entries for name, entries in COLUMNS.items() if name in loaded.features}
     found = loaded.compute(predictions=TEXTS, **given)
     rows = []
-    for references, text, messages, keywords, form in zip(*COLUMNS.values(), strict=True):
+    for references, text, messages, keywords, form, tests in zip(*COLUMNS.values(), strict=True):
         request = {"text": text, "messages": messages, "form": form}
         gold = (references,) if "references" in given else ()
-        rows.append(BenchmarkRow("r", request, gold, facts={"keywords": keywords}))
+        rows.append(BenchmarkRow("r", request, gold, facts={"keywords": keywords, "tests": tests}))
     assert set(found) == {key, "signature", "rows"}
     assert found[key] == named(key).score(TEXTS, rows) or math.isnan(found[key])
     assert (found["signature"], len(found["rows"])) == (named(key).signature, 2)

@@ -97,6 +97,7 @@ def examine(*, offline: bool = False) -> Iterator[Check]:
         (("git",), "git", "doctor_for_git"),
     ):
         yield _program(program, package, purpose)
+    yield _sandbox()
 
 
 def _python() -> Check:
@@ -215,6 +216,16 @@ def _network(offline: bool) -> Iterator[Check]:
             yield Check(name, "ok", addresses[name])
         else:
             yield Check(name, "optional", f"{addresses[name]} ({problem})", say(f"doctor_fix_{name}"))
+
+
+def _sandbox() -> Check:
+    """Whether a program that tries to get out is stopped, tried now."""
+    from eval.sandbox import available_tier, refusal
+
+    tier = available_tier()
+    if tier:
+        return Check("sandbox", "ok", tier)
+    return Check("sandbox", "optional", say(f"term_{refusal('bubblewrap')}"), _install_line("bubblewrap"))
 
 
 def _program(names: tuple[str, ...], package: str, purpose: str) -> Check:

@@ -79,6 +79,11 @@ def run(
         list[str] | None,
         typer.Option("--set", "-s", metavar="FIELD=VALUE", help="A field of the request; JSON where it parses."),
     ] = None,
+    tests: Annotated[
+        Path | None,
+        typer.Option(help="Tests that the code must pass, a Python file: the model reads them, the sandbox runs them."),
+    ] = None,
+    repair: Annotated[int | None, typer.Option(help="Rounds in which code that fails goes back to the model.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Most tokens of one reply.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token each time.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Sample from the tokens that make up this probability.")] = None,
@@ -102,6 +107,8 @@ def run(
     definition = TASKS[task]()
     fields = parse_settings(settings or [])
     given = {
+        "tests": _tests(definition, tests),
+        "repair": repair,
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
         "top_p": top_p,
@@ -114,6 +121,8 @@ def run(
             if name in fields:
                 raise InputError("cli_set_twice", field=name)
             fields[name] = value
+    if fields.get("tests") and task == "code_generation":
+        definition = _judged()
     if output:
         check_writable(output)
     if rows:
@@ -130,7 +139,7 @@ def run(
     from pipelines import pipeline
 
     options = {"languages": _languages(task, fields), **parse_engine_options(engine)}
-    built = pipeline(task, model or DEFAULT_MODEL, adapter, **options)
+    built = pipeline(definition, model or DEFAULT_MODEL, adapter, **options)
     return _answer(built, fields, as_json, output)
 
 
@@ -238,6 +247,32 @@ def _with_text(task: "Task[Any]", fields: dict[str, Any], text: str | None, file
         if name in fields:
             raise InputError("cli_set_and_text", field=name)
     return {**task.fields_from_text(found), **fields}
+
+
+def _tests(task: "Task[Any]", path: Path | None) -> str | None:
+    """The text of ``--tests``, which must parse: the model is no reason to find that out later."""
+    from pipelines.errors import InputError
+    from pipelines.text.code import syntax_problem
+
+    if path is None:
+        return None
+    if task.name != "code_generation":
+        raise InputError("cli_tests_of_code", task=task.name)
+    text = read_text(None, path) or ""
+    if not text.strip():
+        raise InputError("cli_tests_empty", path=str(path))
+    if problem := syntax_problem(text):
+        raise InputError("cli_tests_syntax", path=str(path), line=problem[0], message=problem[1])
+    return text
+
+
+def _judged() -> "Task[Any]":
+    """Code generation whose code is run against its tests."""
+    from eval.sandbox import check_tests, required_tier
+    from pipelines.tasks.code_generation import CodeGeneration
+
+    required_tier()
+    return CodeGeneration(check_tests)
 
 
 def _languages(task: str, fields: dict[str, Any]) -> list[str]:

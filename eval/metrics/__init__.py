@@ -45,6 +45,7 @@ METRICS: dict[str, Callable[[], Metric]] = {
     "self_repetition": dialogue.self_repetition,
     "echo": dialogue.echo,
     "role_leak": dialogue.role_leak,
+    "pass_at_1": code_generation.pass_at_1,
     "syntax": code_generation.syntax,
     "form": creative_writing.form,
     "prompt_coverage": partial(general.keywords, "prompt_coverage", "coverage of the brief"),

@@ -32,6 +32,7 @@ class Metric:
         best: Score of the reference replies; None where references need not have the best score there is.
         worst: Score of empty replies; None where silence is no fault in the eyes of this metric.
         needs_references: Whether each row must have a reference.
+        silent: Code of the note where it says nothing of any row.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Metric:
     best: float | None = None
     worst: float | None = None
     needs_references: bool = False
+    silent: str = "metric_silent"
 
     def statistics(self, replies: Sequence[str], rows: Rows) -> np.ndarray:
         """Statistics of each row, shape (rows, k), for ``eval.statistics``.

@@ -28,7 +28,8 @@ def self_test(metric: Metric, rows: Sequence[BenchmarkRow]) -> list[Note]:
     """What is wrong with a metric on these rows; nothing where it can be trusted.
 
     Returns:
-        Notes ``metric_silent`` (no row has what it looks at), ``metric_gold`` (references do not score the best),
+        Notes ``metric_silent`` or what the metric has for it (no row has what it looks at), ``metric_gold``
+        (references do not score the best),
         ``metric_empty`` (empty replies do not score the worst), ``metric_constant`` (one reply to all rows comes more
         than half the way from empty replies to references).
 
@@ -36,7 +37,7 @@ def self_test(metric: Metric, rows: Sequence[BenchmarkRow]) -> list[Note]:
         InputError: As for ``Metric.statistics``.
     """
     if math.isnan(metric.score([_PLAIN] * len(rows), rows)):
-        return [Note("metric_silent", {"metric": metric.name})]
+        return [Note(metric.silent, {"metric": metric.name})]
     answered = [row for row in rows if row.references]
     gold = [row.references[0] for row in answered]
     notes = []

@@ -33,10 +33,11 @@ COLUMNS: dict[str, tuple[Any, TypeAdapter[Any]]] = {
     "conversations": (datasets.List({"role": _TEXT, "content": _TEXT}), TypeAdapter(tuple[Turn, ...])),
     "keywords": (_TEXTS, TypeAdapter(tuple[str, ...])),
     "forms": (_TEXT, TypeAdapter(str)),
+    "tests": (_TEXT, TypeAdapter(str)),
 }
 """What a metric may want beside the predictions: good replies to each row, the text that was translated or summarized,
-the turns before the reply, what it must mention, its form. For each, how ``datasets`` stores an entry and how it is
-checked."""
+the turns before the reply, what it must mention, its form, tests of a program. For each, how ``datasets`` stores an
+entry and how it is checked."""
 
 
 class RowMetric(evaluate.Metric):
@@ -166,7 +167,7 @@ def _rows(count: int, columns: Mapping[str, Any], language: str | Sequence[str] 
                 {field: entry[name] for field, name in request.items() if name in entry},
                 tuple(entry.get("references", ())),
                 tag,
-                facts={"keywords": entry["keywords"]} if "keywords" in entry else {},
+                facts={name: entry[name] for name in ("keywords", "tests") if name in entry},
             )
         )
     return found

@@ -1,6 +1,7 @@
 """Run programs that nobody trusts, without harm, and so that none passes that is not right."""
 
-from eval.sandbox.judging import Limits, Outcome, judge, required_tier, run
-from eval.sandbox.tiers import available_tier
+from eval.sandbox.checking import check_tests
+from eval.sandbox.judging import Limits, Outcome, Status, judge, required_tier, run
+from eval.sandbox.tiers import available_tier, refusal
 
-__all__ = ["Limits", "Outcome", "available_tier", "judge", "required_tier", "run"]
+__all__ = ["Limits", "Outcome", "Status", "available_tier", "check_tests", "judge", "refusal", "required_tier", "run"]

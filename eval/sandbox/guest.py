@@ -41,6 +41,7 @@ def _run(code: str) -> None:
     import linecache
     import traceback
 
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # in one order with standard error
     linecache.cache[_FILE] = (len(code), None, code.splitlines(keepends=True), _FILE)
     try:
         exec(compile(code, _FILE, "exec"), {"__name__": "__main__"})
@@ -66,8 +67,18 @@ def _serve(read: int, write: int) -> None:
             name = type(value).__name__
         return [len(objects) - 1, type(value).__name__, name]
 
-    def told(index: int) -> Any:
-        return objects[index]
+    def told(name: Any) -> Any:
+        if isinstance(name, int):
+            return objects[name]
+        return getattr(builtins, name) if isinstance(name, str) else function_of_tests(*name)
+
+    def function_of_tests(index: int, name: str) -> Callable[..., Any]:
+        def stub(*arguments: Any, **keywords: Any) -> Any:
+            answer(call_back=[index, arguments, keywords])
+            return serve()
+
+        stub.__name__ = name
+        return stub
 
     def answer(**parts: object) -> None:
         try:
@@ -116,14 +127,24 @@ def _serve(read: int, write: int) -> None:
         "apply": apply,
         "run": _run,
     }
-    while True:
-        message = receive()
-        try:
-            operations[message["do"]](*message["with"])
-        except BaseException as error:
-            if message["do"] == "run":
-                raise
-            failed(error)
+
+    def serve() -> Any:
+        """Answer until a function of the tests returns."""
+        while True:
+            message = receive()
+            if "return" in message:
+                return message["return"]
+            if "raise" in message:
+                name, text = message["raise"]
+                raise getattr(builtins, name, Exception)(text)
+            try:
+                operations[message["do"]](*message["with"])
+            except BaseException as error:
+                if message["do"] == "run":
+                    raise
+                failed(error)
+
+    serve()
 
 
 if __name__ == "__main__":

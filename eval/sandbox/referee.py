@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 import types
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH120, PTH100 - pathlib takes 5 ms to import
@@ -40,7 +41,7 @@ class Late(BaseException):
 
 
 class Unsupported(BaseException):
-    """Tests ask for what does not pass between two processes, a function as an argument for instance."""
+    """Tests ask for what does not pass between two processes, such as an object of their own as an argument."""
 
 
 class Guest:
@@ -50,6 +51,7 @@ class Guest:
         self.read, self.write, self.deadline = read, write, deadline
         self.calls = 0
         self.last = ""
+        self.functions: list[Callable[..., Any]] = []
         os.set_blocking(write, False)
 
     def ask(self, operation: str, *parts: Any) -> Any:
@@ -70,12 +72,17 @@ class Guest:
         return message.get("ok")
 
     def exchange(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Send a message and wait for the answer."""
-        try:
-            data = wire.encode(message, _identity)
-        except (TypeError, ValueError) as error:
-            raise Unsupported(str(error)) from None
-        self._send(len(data).to_bytes(4, "big") + data)
+        """Send a message and wait for the answer; in between, functions of the tests may be called from there."""
+        self._send(message)
+        while "call_back" in (answer := self._answer()):
+            try:
+                index, arguments, keywords = answer["call_back"]
+                self._send({"return": self.functions[index](*arguments, **keywords)})
+            except Exception as error:
+                self._send({"raise": [type(error).__name__, str(error)[:_LONGEST]]})
+        return answer
+
+    def _answer(self) -> dict[str, Any]:
         size = wire.receive_size(self._receive(4))
         if size > wire.LARGEST:
             raise Gone(f"a reply of {size} bytes")
@@ -87,7 +94,24 @@ class Guest:
             raise Gone("a reply of no known form")
         return answer
 
-    def _send(self, data: bytes) -> None:
+    def _named(self, value: Any) -> int | str | list[Any]:
+        """How the guest knows an object: its own, a builtin, or a function that lives here."""
+        if isinstance(value, _Proxy):
+            return int(value._index)
+        name = getattr(value, "__name__", type(value).__name__)
+        if getattr(builtins, name, None) is value:
+            return str(name)
+        if not isinstance(value, (types.FunctionType, types.MethodType, types.BuiltinFunctionType)):
+            raise TypeError(f"a {type(value).__name__} cannot be handed to the program")
+        self.functions.append(value)
+        return [len(self.functions) - 1, name]
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            data = wire.encode(message, self._named)
+        except (TypeError, ValueError) as error:
+            raise Unsupported(str(error)) from None
+        data = len(data).to_bytes(4, "big") + data
         while data:
             if not select.select([], [self.write], [], self._left())[1]:
                 continue
@@ -125,9 +149,14 @@ class _Proxy:
         return self._guest.ask("call", self, list(arguments), keywords)
 
     def __getattr__(self, name: str) -> Any:
-        if name[:2] == "__":
+        if name[:2] == "__" and name != "__name__":
             raise AttributeError(name)
         return self._guest.ask("get", self, name)
+
+    def __enter__(self) -> Any:
+        raise Unsupported("a context manager would have to share variables with the tests")
+
+    def __exit__(self, *_: object) -> None: ...
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._guest.ask("set", self, name, value)
@@ -260,12 +289,6 @@ def _module(name: str, names: dict[str, Any]) -> types.ModuleType:
 
 def _is_function(value: Any) -> bool:
     return isinstance(value, _Proxy) and value._kind == "function"
-
-
-def _identity(value: Any) -> int:
-    if isinstance(value, _Proxy):
-        return value._index
-    raise TypeError(f"a {type(value).__name__} cannot be handed to the program")
 
 
 def _carry_back(arguments: list[Any], changed: Any) -> None:

@@ -56,12 +56,12 @@ def available_tier() -> Tier | None:
 
 @cache
 def refusal(tier: Tier) -> str | None:
-    """Why a tier cannot be used, in a word for ``wording``; None where it can."""
+    """Why a tier cannot be used, as a term of ``wording``; None where it can."""
     if not kernel.SUPPORTED:
-        return "sandbox_other_system"
+        return "other_system"
     if tier == "bubblewrap" and shutil.which("bwrap") is None:
-        return "sandbox_no_bubblewrap"
-    return None if holds(tier) else "sandbox_does_not_hold"
+        return "no_bubblewrap"
+    return None if holds(tier) else "sandbox_leaks"
 
 
 def holds(tier: Tier) -> bool:
