@@ -63,7 +63,8 @@ class Small(Stack): pass
             "assert f(lambda x: [x], 1) == [[1]] and f(int, '3') == 3\nassert f(lambda x: one(x), 1) == 3",
         ),
         (
-            "def counted(f):\n    def g(*a):\n        g.calls += 1\n        return f(*a)\n    g.calls = 0\n    return g",
+            "def counted(f):\n    def g(*a):\n        g.calls += 1\n        return f(*a)\n"
+            "    g.calls = 0\n    return g",
             "@counted\ndef add(a, b):\n    return a + b\nassert add(1, 2) == 3 and add.calls == 1",
         ),
         ("def queue(x):\n    return x", "assert queue(1) == 1"),

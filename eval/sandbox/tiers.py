@@ -22,6 +22,7 @@ Tier = Literal["bubblewrap", "landlock"]
 
 _FOLDER = Path(__file__).resolve().parent
 _FILES = ("guest.py", "kernel.py", "wire.py")
+"""Of this folder, what lies within reach of a program: nothing secret."""
 _SCRATCH_BYTES = 16 << 20
 # What a program tries in the self-test; each must fail. HIDDEN and PORT are filled in.
 _PROBE = """
