@@ -156,6 +156,17 @@ def test_block_passes_a_dry_run(block: Block) -> None:
     dry_run(block)
 
 
+@pytest.mark.parametrize("path", [ENGLISH, CHINESE], ids=["en", "zh"])
+def test_the_figures_of_real_runs_are_those_of_their_files(path: Path) -> None:
+    from finetune.judging.results import table
+
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert table()
+    assert set(table()) == {
+        line for line in lines if re.match(r"\| (translation|summarization|dialogue|code|creative)_", line)
+    }
+
+
 SAMPLE = """# Sample
 <!-- test: run -->
 ```bash
