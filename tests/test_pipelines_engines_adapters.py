@@ -82,15 +82,18 @@ def test_dora_runs_in_a_batch_of_its_own(shared: LocalEngine) -> None:
 
 
 def test_states_of_a_beginning_are_never_another_adapter_s(base: Path, one: Path) -> None:
-    system = {"role": "system", "content": "Answer well. " * 30}
-
     def calls(engine: LocalEngine, name: str | None) -> list[str]:
         batch = [replace(ask(q, name), messages=[system, *ask(q).messages], shared=1) for q in QUESTIONS[:2]]
         return [each.text for each in engine.batch(batch)]
 
-    alone = {name: calls(load(base, one), name) for name in ("one", None)}
-    engine = load(base, one)
+    # A beginning that these models never saw may confuse both alike, on one processor and not on another.
+    for words in ("Answer well. ", "The moon is near. ", "Yes. No. ", "Hello! "):
+        system = {"role": "system", "content": words * 30}
+        alone = {name: calls(load(base, one), name) for name in ("one", None)}
+        if alone["one"] != alone[None]:
+            break
     assert alone["one"] != alone[None]
+    engine = load(base, one)
     for name in ("one", None, "one"):
         assert calls(engine, name) == alone[name]
     both = [replace(ask(q, name), messages=[system, *ask(q).messages], shared=1) for name in ("one", None) for q in QUESTIONS[:2]]  # fmt: skip # noqa: E501

@@ -181,8 +181,9 @@ def grown(model: Path, options: dict[str, Any], words: int = 250, new_tokens: in
     """What a process grew by, beside the estimate for as many tokens."""
     arguments = [str(model), json.dumps(options), str(words), str(new_tokens)]
     program = [sys.executable, str(ROOT / "tests" / "doubles" / "growth.py"), *arguments]
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # each has an arena of malloc, which is no part of the model
-    output = subprocess.run(program, capture_output=True, text=True, check=True, env=one_thread)
+    # Each thread has an arena of malloc, and what malloc keeps of freed blocks is no part of the model either.
+    alone = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "131072"}
+    output = subprocess.run(program, capture_output=True, text=True, check=True, env=alone)
     found: dict[str, Any] = json.loads(output.stdout.splitlines()[-1])
     choice = DeviceChoice(found["device"], found["dtype"], found["one_row"], PLAIN.reason)
     kind = "gguf" if model.is_file() else "folder"
