@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.web import chat, summarize, translate, write, write_code
-from apps.web.answer import Moment
+from apps.web.answer import Moment, Page
 from apps.web.common import settings_fields
+from apps.web.session import Session, runs_code
 from apps.web.strings import Strings, table
 from pipelines.errors import InputError
 from pipelines.generation import Generation
@@ -19,7 +20,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "translation": translate.request_fields("Hello", "auto", "fr", "formal", "cat = chat"),
     "summarization": summarize.request_fields("A long text.", "bullets", "costs", "en"),
     "dialogue": chat.request_fields([{"role": "user", "content": "Hi"}], "", "a pirate"),
-    "code_generation": write_code.request_fields("Add.", "def add(a: int, b: int) -> int:", "assert add(1, 2) == 3"),
+    "code_generation": write_code.request_fields("Add.", "def add(a, b):", "assert add(1, 2) == 3", 2.0),
     "creative_writing": write.request_fields("snow", "haiku", "quiet", "short", "en", 2.0),
 }
 BARE: dict[str, dict[str, Any]] = {
@@ -158,3 +159,18 @@ def test_a_saved_persona_is_what_the_model_was_told() -> None:
 def test_another_file_is_refused(content: bytes) -> None:
     with pytest.raises(InputError):
         chat.import_json(content)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_program_that_is_run_says_what_it_writes_and_how_it_ended(language: str) -> None:
+    page = Page(Session("scripted", dict), Strings(language))  # type: ignore[arg-type]
+    assert write_code.execute(page, "print('<b>42</b>')").startswith("<b>42</b>\n\n")
+    assert "ZeroDivisionError" in write_code.execute(page, "1 / 0")
+    for status in ("passed", "error", "timeout", "output", "died"):
+        assert page.t(f"write_code.ended.{status}", seconds="1")
+
+
+def test_programs_are_never_run_on_a_public_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runs_code()
+    monkeypatch.setenv("SPACE_ID", "someone/demo")
+    assert not runs_code()

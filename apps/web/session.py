@@ -1,15 +1,23 @@
 """The one model that all pages share: loaded in the background, asked by one request at a time."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from eval.sandbox import available_tier, check_tests
 from pipelines.engines.base import Engine
 from pipelines.errors import CinquainError
 from pipelines.pipeline import Pipeline
 from pipelines.tasks import TASKS
+from pipelines.tasks.code_generation import CodeGeneration
 
-__all__ = ["Session"]
+__all__ = ["Session", "runs_code"]
+
+
+def runs_code() -> bool:
+    """Whether programs are run here: in a sandbox that holds, and never on a public Space."""
+    return "SPACE_ID" not in os.environ and available_tier() is not None
 
 
 class Session:
@@ -55,6 +63,8 @@ class Session:
         if self._error is not None:
             raise self._error
         assert self._engine is not None
+        if task == "code_generation" and runs_code():
+            return Pipeline(CodeGeneration(check_tests), self._engine)
         return Pipeline(TASKS[task](), self._engine)
 
     @contextmanager

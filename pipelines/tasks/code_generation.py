@@ -97,6 +97,8 @@ class CodeGeneration(Task[CodeRequest]):
         self._note_extraction(completion.text, request, run)
         if problem := self._problem(self.parse(completion.text, request), request):
             run.notes.append(problem)
+        elif self.check and request.tests:
+            run.note("tests_passed")
 
     def from_row(self, row: Mapping[str, Any]) -> tuple[CodeRequest, str]:
         """Columns ``prompt`` or ``instruction``, and ``response``, ``output`` or ``code``.
@@ -149,6 +151,8 @@ class CodeGeneration(Task[CodeRequest]):
             call = run.call(messages, request, seed=seed)
         code, problem, reply = best
         self._note_extraction(reply, request, run)
+        if problem is None and self.check and request.tests:
+            run.note("tests_passed")
         if problem is None and rounds:
             run.note("repaired", rounds=rounds)
         if problem is not None:

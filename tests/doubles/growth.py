@@ -2,8 +2,9 @@
 
     python tests/doubles/growth.py FOLDER_OR_GGUF OPTIONS WORDS NEW_TOKENS
 
-Libraries do not count, nor the kernels that oneDNN builds for each shape in bfloat16 (65 MB for a model of 42 MB): a tiny
-model goes through the same code first, and in bfloat16 the model itself. Writes one JSON object with bytes and tokens.
+Libraries do not count, nor the kernels that oneDNN builds for each shape in bfloat16 (65 MB for a model of 42 MB): a
+tiny model goes through the same code first, and in bfloat16 the model itself. Writes one JSON object with bytes and
+tokens.
 """
 
 import ctypes
