@@ -40,4 +40,5 @@ def test_a_recipe_runs_to_its_card_and_is_served(name: str, tmp_path: Path) -> N
     request = next(iter((done.folder / "data" / "test.jsonl").read_text(encoding="utf-8").splitlines()))
     served = pipeline(name, "smollm2-135m", str(done.folder))
     generation = served(**json.loads(request)["request"], max_new_tokens=4, temperature=0)
-    assert generation.provenance["engine"]["adapter_data_sha256"] == ledger["result_sha256"]
+    learned_from = generation.provenance["engine"]["adapter_data_sha256"]  # planted canaries are rows, too
+    assert (learned_from == ledger["result_sha256"]) == (recipe.compare.canaries == 0)
