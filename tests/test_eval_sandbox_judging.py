@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from eval.benchmarks import BenchmarkRow, load_benchmark
 from eval.metrics import named, self_test
-from eval.sandbox import Limits, judge, run, tiers, wire
+from eval.sandbox import Limits, judge, judged_code_generation, run, tiers, wire
+from pipelines import Pipeline
+from pipelines.engines.scripted import ScriptedEngine
 from pipelines.errors import CinquainError, UnavailableError
 
 pytestmark = pytest.mark.skipif(
@@ -202,3 +204,20 @@ def test_many_programs_at_once() -> None:
             pool.map(lambda n: judge(f"def f(x):\n    return x + {n}", f"assert f(1) == {1 + n}"), range(40))
         )
     assert all(outcome.passed for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    ("fields", "notes"),
+    [
+        ({"tests": "assert add(1, 2) == 3"}, ["tests_passed"]),
+        ({"tests": "assert add(1, 2) == 4"}, ["check_failed"]),
+        ({"tests": "assert add(1, 2) == 4", "repair": 1}, ["check_failed", "repair_failed"]),
+        ({"tests": "console.assert(add(1, 2) === 3)", "language": "javascript"}, ["code_not_checked"]),
+        ({"tests": "console.assert(add(1, 2) === 3)", "language": "javascript", "repair": 1}, ["code_not_checked"]),
+        ({}, []),
+    ],
+)
+def test_code_generation_says_whether_tests_passed(fields: dict[str, object], notes: list[str]) -> None:
+    engine = ScriptedEngine(["```python\ndef add(a, b):\n    return a + b\n```"] * 3)
+    generation = Pipeline(judged_code_generation(), engine)(instruction="Add.", **fields)
+    assert [note.code for note in generation.notes] == notes

@@ -268,11 +268,10 @@ def _tests(task: "Task[Any]", path: Path | None) -> str | None:
 
 def _judged() -> "Task[Any]":
     """Code generation whose code is run against its tests."""
-    from eval.sandbox import check_tests, required_tier
-    from pipelines.tasks.code_generation import CodeGeneration
+    from eval.sandbox import judged_code_generation, required_tier
 
     required_tier()
-    return CodeGeneration(check_tests)
+    return judged_code_generation()
 
 
 def _languages(task: str, fields: dict[str, Any]) -> list[str]:

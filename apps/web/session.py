@@ -5,12 +5,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from eval.sandbox import available_tier, check_tests
+from eval.sandbox import available_tier, judged_code_generation
 from pipelines.engines.base import Engine
 from pipelines.errors import CinquainError
 from pipelines.pipeline import Pipeline
 from pipelines.tasks import TASKS
-from pipelines.tasks.code_generation import CodeGeneration
 
 __all__ = ["Session", "runs_code"]
 
@@ -64,7 +63,7 @@ class Session:
             raise self._error
         assert self._engine is not None
         if task == "code_generation" and runs_code():
-            return Pipeline(CodeGeneration(check_tests), self._engine)
+            return Pipeline(judged_code_generation(), self._engine)
         return Pipeline(TASKS[task](), self._engine)
 
     @contextmanager

@@ -1,11 +1,16 @@
-"""The sandbox as the check of code generation: ``CodeGeneration(check=check_tests)``."""
+"""The sandbox as the check of code generation."""
 
 from eval.sandbox.judging import judge
-from pipelines.tasks.code_generation import CodeRequest
+from pipelines.tasks.code_generation import CodeGeneration, CodeRequest
 
-__all__ = ["check_tests"]
+__all__ = ["check_tests", "judged_code_generation"]
 
 _LONGEST = 600
+
+
+def judged_code_generation() -> CodeGeneration:
+    """Code generation whose Python is run against the tests of the request; other languages are not run."""
+    return CodeGeneration(check_tests, ("python",))
 
 
 def check_tests(code: str, request: CodeRequest) -> str | None:
@@ -13,7 +18,7 @@ def check_tests(code: str, request: CodeRequest) -> str | None:
 
     Args:
         code: Finished code.
-        request: Only Python with ``tests`` is judged; of the rest nothing can be said.
+        request: Its ``tests`` are run, where there are any; Python.
 
     Returns:
         The line that failed and what the code gave; None where nothing did.
@@ -21,7 +26,7 @@ def check_tests(code: str, request: CodeRequest) -> str | None:
     Raises:
         UnavailableError: As for ``judge``.
     """
-    if request.language != "python" or not request.tests:
+    if not request.tests:
         return None
     outcome = judge(code, request.tests)
     if outcome.passed:

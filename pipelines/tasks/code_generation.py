@@ -1,7 +1,7 @@
 """Code generation: a program or function from an instruction. Code is found and parsed here, never run."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from textwrap import indent
 from typing import Annotated, Any
 
@@ -56,6 +56,7 @@ class CodeGeneration(Task[CodeRequest]):
 
     Args:
         check: Called with code that parses; by default parsing is all that is checked.
+        checked_languages: Those that ``check`` knows; None for all.
     """
 
     name = "code_generation"
@@ -65,8 +66,9 @@ class CodeGeneration(Task[CodeRequest]):
     metrics = ("syntax", "empty")
     text_fields = ("instruction", "signature", "tests")
 
-    def __init__(self, check: Check | None = None) -> None:
+    def __init__(self, check: Check | None = None, checked_languages: Collection[str] | None = None) -> None:
         self.check = check
+        self.checked_languages = checked_languages
 
     def fields_from_text(self, text: str) -> dict[str, Any]:
         """The text is the instruction."""
@@ -87,17 +89,16 @@ class CodeGeneration(Task[CodeRequest]):
     def steps(self, request: CodeRequest, run: Run) -> Steps:
         """One call that is shown as it grows; with ``repair``, calls until the code passes, and only then its text."""
         call = run.call(self.messages(request, run.prompt), request)
-        checkable = request.language == "python" or self.check is not None
-        if request.repair and checkable:
+        if request.repair and (request.language == "python" or self._can_check(request)):
             yield from self._repaired(call, request, run)
             return
-        if request.repair:
+        if request.repair or (request.tests and self.check and not self._can_check(request)):
             run.note("code_not_checked", language=request.language)
         (completion,) = yield Step([call], show=lambda reply, complete: self.parse(reply, request, complete=complete))
         self._note_extraction(completion.text, request, run)
         if problem := self._problem(self.parse(completion.text, request), request):
             run.notes.append(problem)
-        elif self.check and request.tests:
+        elif self._can_check(request) and request.tests:
             run.note("tests_passed")
 
     def from_row(self, row: Mapping[str, Any]) -> tuple[CodeRequest, str]:
@@ -151,7 +152,7 @@ class CodeGeneration(Task[CodeRequest]):
             call = run.call(messages, request, seed=seed)
         code, problem, reply = best
         self._note_extraction(reply, request, run)
-        if problem is None and self.check and request.tests:
+        if problem is None and self._can_check(request) and request.tests:
             run.note("tests_passed")
         if problem is None and rounds:
             run.note("repaired", rounds=rounds)
@@ -165,9 +166,12 @@ class CodeGeneration(Task[CodeRequest]):
             return Note("syntax_error", {"line": found[0], "message": found[1]})
         if not code:
             return Note("no_code_found")
-        if self.check and (failed := self.check(code, request)):
+        if self.check and self._can_check(request) and (failed := self.check(code, request)):
             return Note("check_failed", {"problem": failed})
         return None
+
+    def _can_check(self, request: CodeRequest) -> bool:
+        return self.check is not None and (self.checked_languages is None or request.language in self.checked_languages)
 
     def _note_extraction(self, reply: str, request: CodeRequest, run: Run) -> None:
         filled = [block for block in code_blocks(reply) if block.code]
