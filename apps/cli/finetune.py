@@ -85,6 +85,7 @@ def _print(done: "Finetuned", task: str, model: str) -> None:
     screen.print(say("finetune_card", path=str(done.folder / "README.md")), soft_wrap=True)
     command = f"cinquain run {task} … --model {model} --adapter {folder}"
     screen.print(say("finetune_next", command=command), soft_wrap=True)
+    screen.print(say("finetune_share", command=f"cinquain push {folder} --to user/name"), soft_wrap=True)
 
 
 def _plain(done: "Finetuned") -> dict[str, Any]:

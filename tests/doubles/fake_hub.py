@@ -127,7 +127,7 @@ class FakeHub:
         )
         return [line[1] for line in found if line]
 
-    def answer(self, method: str, target: str, token: str | None) -> Answer:
+    def answer(self, method: str, target: str, token: str | None, body: bytes = b"") -> Answer:
         """Route one request."""
         parts = urlsplit(target)
         path, line = unquote(parts.path), f"{method} {unquote(parts.path)}"
@@ -141,11 +141,17 @@ class FakeHub:
         if token is not None and token not in self.tokens:
             return Answer.refusal(401, "", "Invalid credentials in Authorization header")
         user = self.tokens.get(token or "")
+        if method == "POST" or path == "/api/whoami-v2":
+            return self.write(path, user, body)
         if found := re.fullmatch(r"/api/(models|datasets|spaces)/([^/]+/[^/]+)(?:/(.*))?", path):
             return self._api(_KINDS[found[1]], found[2], found[3] or "", user, parse_qs(parts.query))
         if found := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/(refs/pr/\d+|[^/]+)/(.+)", path):
             return self._file("dataset" if found[1] else "model", found[2], found[3], found[4], user)
         return Answer.refusal(404, "", f"the fake Hub has no route for {line}")
+
+    def write(self, path: str, user: str | None, body: bytes) -> Answer:
+        """What ``WritableHub`` takes."""
+        return Answer.refusal(404, "", f"the fake Hub has no route for POST {path}")
 
     def _repository(self, kind: str, name: str, user: str | None) -> Repository | Answer:
         found = self.repositories.get(name)
@@ -229,8 +235,22 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             pass
 
         def do_GET(self) -> None:
+            self.reply(b"")
+
+        def do_POST(self) -> None:
+            if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+            else:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.reply(body)
+
+        def reply(self, body: bytes) -> None:
             bearer = self.headers.get("Authorization", "")
-            answer = hub.answer(self.command, self.path, bearer.removeprefix("Bearer ") or None)
+            answer = hub.answer(self.command, self.path, bearer.removeprefix("Bearer ") or None, body)
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)

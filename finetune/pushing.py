@@ -1,0 +1,155 @@
+"""Put an adapter or a merged model on the Hub: what serves it, its card and its figures, and nothing of its rows.
+
+Files are chosen from a list of what may go, never from what lies there: an adapter's folder also holds the prepared
+rows, what was redacted from them, and every reply of the comparison.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TypeVar
+
+from finetune.judging.results import public_results
+from finetune.merging import REPORT
+from pipelines.errors import CinquainError, InputError
+from pipelines.home import offline_variable
+
+__all__ = ["Pushed", "public_files", "push"]
+
+Answer = TypeVar("Answer")
+
+_ADAPTER = ("README.md", "adapter_config.json", "adapter_model.safetensors", "cinquain_adapter.json", "loss.png")
+_MERGED = (
+    "README.md", "config.json", "generation_config.json", "chat_template.jinja", "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "*.model", "*.safetensors",
+    "model.safetensors.index.json", REPORT,
+)  # fmt: skip
+_TEXTS = (".md", ".json", ".jinja", ".txt")
+_STATUS = {401: "push_not_logged_in", 402: "push_plan", 403: "push_no_right", 409: "push_name_taken"}
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What is on the Hub now.
+
+    Attributes:
+        address: Page of the repository.
+        commit: Its newest commit; None where nothing was sent (``dry_run``).
+        files: Size of each file in bytes, by its name.
+    """
+
+    address: str
+    commit: str | None
+    files: dict[str, int]
+
+
+def push(folder: Path, to: str, *, private: bool = True, dry_run: bool = False) -> Pushed:
+    """Make the repository where there is none, and one commit of what changed.
+
+    Args:
+        folder: What ``cinquain finetune`` or ``cinquain merge`` wrote.
+        to: ``user/name``.
+        private: Of a new repository; one that is there stays as it is.
+        dry_run: Choose and check the files, and send nothing.
+
+    Raises:
+        InputError: Not a finished adapter or merged model, one whose merge failed its gate, a path of this machine in a
+            file; not logged in, no right to write, a name that is taken.
+        CinquainError: The Hub cannot be reached, or refuses.
+    """
+    files = public_files(folder)
+    sizes = {
+        name: len(content) if isinstance(content, bytes) else content.stat().st_size for name, content in files.items()
+    }
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(to)
+    except HFValidationError as error:
+        raise InputError("push_name", found=to) from error
+    if "/" not in to:
+        raise InputError("push_name", found=to)
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    address = f"{endpoint}/{to}"
+    if dry_run:
+        return Pushed(address, None, sizes)
+    if variable := offline_variable():
+        raise InputError("push_offline", variable=variable)
+    api = HfApi(endpoint=endpoint)
+    _asked(lambda: api.whoami(), to)
+    _asked(lambda: api.create_repo(to, private=private, exist_ok=True), to)
+    operations = [CommitOperationAdd(name, content) for name, content in files.items()]
+    message = f"{'Merged model' if 'config.json' in files else 'Adapter'}, card and figures"
+    info = _asked(lambda: api.create_commit(to, operations, commit_message=message), to)
+    return Pushed(address, info.oid, sizes)
+
+
+def public_files(folder: Path) -> dict[str, Path | bytes]:
+    """What of a folder may be published, by its name on the Hub.
+
+    Raises:
+        InputError: ``push_nothing``: it is neither a finished adapter nor a merged model; ``push_gate``: the merged
+            model differs from base and adapter; ``push_path``: a text names a path of this machine.
+    """
+    adapter = (folder / "adapter_config.json").is_file()
+    found = [path for pattern in (_ADAPTER if adapter else _MERGED) for path in sorted(folder.glob(pattern))]
+    files: dict[str, Path | bytes] = {path.name: path for path in found}
+    needed = ("adapter_model.safetensors", "README.md") if adapter else ("config.json", REPORT)
+    if not all(name in files for name in needed):
+        raise InputError("push_nothing", path=str(folder))
+    if adapter:
+        files |= _without_paths(folder)
+    elif not json.loads((folder / REPORT).read_bytes()).get("passed"):
+        raise InputError("push_gate", path=str(folder), report=str(folder / REPORT))
+    for name, content in files.items():
+        if name.endswith(_TEXTS):
+            text = (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8", "replace")
+            _refuse_paths(folder / name, text)
+    return files
+
+
+def _without_paths(folder: Path) -> dict[str, bytes]:
+    """Texts of an adapter with the names of folders in place of their paths, and its figures."""
+    results = public_results(folder)
+    base = json.loads((folder / "adapter_config.json").read_bytes()).get("base_model_name_or_path") or ""
+    reference = json.loads((folder / "recipe.json").read_bytes()).get("model") or ""
+    found = {"results.json": (json.dumps(results, ensure_ascii=False, indent=1) + "\n").encode()}
+    for name in ("README.md", "adapter_config.json", "cinquain_adapter.json"):
+        if not (folder / name).is_file():
+            continue
+        text = (folder / name).read_text(encoding="utf-8")
+        for path in (base, reference, str(folder.resolve())):
+            if path and PurePath(path).is_absolute():
+                text = text.replace(path, PurePath(path).name)
+        found[name] = text.encode()
+    return found
+
+
+def _refuse_paths(path: Path, text: str) -> None:
+    """A path below a home or the working folder tells who published, and opens nowhere else."""
+    private = {str(Path.home()), str(Path.cwd()), str(path.parent.resolve())} - {"/"}
+    for number, line in enumerate(text.splitlines(), 1):
+        if any(f"{place}/" in line for place in private):
+            raise InputError("push_path", path=str(path), line=number)
+
+
+def _asked(question: Callable[[], Answer], to: str) -> Answer:
+    """An answer of the Hub, or its refusal in one sentence."""
+    import httpx2 as httpx
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    try:
+        return question()
+    except LocalTokenNotFoundError as error:
+        raise InputError("push_not_logged_in") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if code := _STATUS.get(status):
+            raise InputError(code, repository=to) from error
+        raise CinquainError("push_refused", repository=to, status=status, problem=str(error).splitlines()[0]) from error
+    except (httpx.HTTPError, OSError) as error:
+        problem = str(error) or type(error).__name__
+        raise CinquainError("push_lost", repository=to, problem=problem.splitlines()[0]) from error

@@ -1,0 +1,151 @@
+"""``cinquain push``: what goes to the Hub, what never does, and every refusal in one sentence."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from apps.cli.main import main
+from finetune.finetuning import finetune
+from finetune.merging import REPORT, merge
+from finetune.pushing import public_files, push
+from finetune.training.prepared import rows_of
+from pipelines import InputError
+from pipelines.errors import CinquainError
+from pipelines.models import resolve_adapter
+from tests.doubles.fake_hub import Answer, use_hub
+from tests.doubles.tiny import tiny_chat_model
+from tests.doubles.training_rows import tiny_recipe
+from tests.doubles.writable_hub import WritableHub
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT on tied embeddings
+
+SENT = {"README.md", "adapter_config.json", "adapter_model.safetensors", "cinquain_adapter.json", "results.json"}
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tiny_chat_model(tmp_path_factory.mktemp("base") / "tiny")
+    changes = {
+        "training__max_steps": 6, "training__evaluate": 3, "data__split": {"validation": 0.1, "test": 0.3},
+        "compare": {"rows": 4, "max_new_tokens": 8, "canaries": 0},
+    }  # fmt: skip
+    done = finetune(tiny_recipe(base, tmp_path_factory.mktemp("run"), **changes))
+    assert done is not None
+    return done.folder
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WritableHub]:
+    with WritableHub() as hub:
+        use_hub(hub, tmp_path, monkeypatch)
+        monkeypatch.setenv("HF_TOKEN", "hf_ada")
+        yield hub
+
+
+def head(hub: WritableHub, name: str) -> dict[str, bytes]:
+    repository = hub.repositories[name]
+    return repository.commits[repository.branches["main"]]
+
+
+def refusal(adapter: Path, to: str = "ada/tiny") -> str:
+    with pytest.raises(CinquainError) as caught:
+        push(adapter, to)
+    assert str(caught.value).endswith(".")
+    return caught.value.code
+
+
+def test_an_adapter_goes_private_without_rows_replies_and_paths(adapter: Path, hub: WritableHub) -> None:
+    done = push(adapter, "ada/tiny")
+    found = head(hub, "ada/tiny")
+    assert SENT <= set(found) == set(done.files) <= SENT | {"loss.png"}
+    assert hub.repositories["ada/tiny"].private
+    assert done.address == f"{hub.url}/ada/tiny"
+    private = [row.reply for row in rows_of(adapter / "data" / "train.jsonl")]
+    for name, data in found.items():
+        assert str(adapter.parent).encode() not in data
+        assert not any(text.encode() in data for text in private if len(text) > 8), name
+    assert json.loads(found["results.json"])["judgement"]["rows"] == 4
+
+
+def test_what_was_sent_is_an_adapter_again(adapter: Path, hub: WritableHub, tmp_path: Path) -> None:
+    push(adapter, "ada/tiny")
+    (tmp_path / "fetched").mkdir()
+    for name, data in head(hub, "ada/tiny").items():
+        (tmp_path / "fetched" / name).write_bytes(data)
+    assert resolve_adapter(tmp_path / "fetched") == tmp_path / "fetched"
+    assert (tmp_path / "fetched" / "adapter_model.safetensors").read_bytes() == (
+        adapter / "adapter_model.safetensors"
+    ).read_bytes()
+
+
+def test_pushing_again_goes_on_after_a_failure(adapter: Path, hub: WritableHub) -> None:
+    hub.faults.append(("POST /api/models/ada/tiny/commit", Answer.refusal(500, "", "oops"), None))
+    assert refusal(adapter) == "push_refused"
+    assert head(hub, "ada/tiny") == {}
+    hub.faults.clear()
+    assert push(adapter, "ada/tiny").commit == push(adapter, "ada/tiny").commit or len(head(hub, "ada/tiny")) >= 5
+    assert set(head(hub, "ada/tiny")) >= SENT
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(402, "push_plan"), (403, "push_no_right"), (409, "push_name_taken"), (503, "push_refused")]
+)
+def test_refusals_of_the_hub(adapter: Path, hub: WritableHub, status: int, code: str) -> None:
+    hub.faults.append(("POST /api/models/.*/preupload", Answer.refusal(status, "", "no"), None))
+    assert refusal(adapter) == code
+
+
+def test_who_may_not_write(adapter: Path, hub: WritableHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal(adapter, "somebody/tiny") == "push_no_right"
+    assert refusal(adapter, "tiny") == refusal(adapter, "a b/c") == "push_name"
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    assert refusal(adapter) == "push_not_logged_in"
+    monkeypatch.delenv("HF_TOKEN")
+    assert refusal(adapter) == "push_not_logged_in"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert refusal(adapter) == "push_offline"
+    assert hub.repositories == {}
+
+
+def test_a_hub_that_is_gone(adapter: Path, hub: WritableHub) -> None:
+    hub.__exit__()
+    assert refusal(adapter) == "push_lost"
+
+
+def test_a_dry_run_sends_nothing(adapter: Path, hub: WritableHub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["push", str(adapter), "--to", "ada/tiny", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in SENT)
+    assert "Nothing was sent" in printed
+    assert hub.requests == []
+    assert main(["push", str(adapter), "--to", "ada/tiny", "--public", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["address"].endswith("/ada/tiny")
+    assert not hub.repositories["ada/tiny"].private
+
+
+def test_what_is_not_finished_or_not_right_is_not_published(adapter: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        public_files(tmp_path)
+    assert caught.value.code == "push_nothing"
+    merged = tmp_path / "merged"
+    merge(adapter, merged, list(rows_of(adapter / "data" / "test.jsonl"))[:4])
+    assert {"config.json", "model.safetensors", "tokenizer.json", REPORT} <= set(public_files(merged))
+    report = json.loads((merged / REPORT).read_bytes())
+    (merged / REPORT).write_text(json.dumps(report | {"passed": False}), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        public_files(merged)
+    assert caught.value.code == "push_gate"
+
+
+def test_a_path_of_this_machine_is_found(adapter: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(adapter, copy)
+    with (copy / "README.md").open("a", encoding="utf-8") as card:
+        card.write(f"\nTrained beside {Path.home()}/notes.txt\n")
+    with pytest.raises(InputError) as caught:
+        public_files(copy)
+    assert caught.value.code == "push_path"
+    assert caught.value.parameters["line"] == len((copy / "README.md").read_text(encoding="utf-8").splitlines())
