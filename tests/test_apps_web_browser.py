@@ -96,6 +96,8 @@ class Visit:
         self.open(name)
         self.write(name, text)
         self.page.locator(f"#{name}-run").click()
+        if name == "chat":  # the line about the turn before is there until this one has begun
+            self.expect("#chat-conversation").to_contain_text(text)
         self.ended(name)
 
     def ended(self, name: str) -> None:
