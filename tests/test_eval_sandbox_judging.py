@@ -1,7 +1,7 @@
 """What tests may do with a program that lives elsewhere, and what is said of programs that fail."""
 
 import contextlib
-import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,9 +15,7 @@ from pipelines import Pipeline
 from pipelines.engines.scripted import ScriptedEngine
 from pipelines.errors import CinquainError, UnavailableError
 
-pytestmark = pytest.mark.skipif(
-    tiers.available_tier() is None and not os.environ.get("CINQUAIN_REQUIRE_ALL"), reason="no sandbox holds here"
-)
+pytestmark = pytest.mark.sandbox
 
 STACK = """
 class Stack(list):
@@ -105,6 +103,14 @@ def test_what_is_said_of_what_fails(code: str, tests: str, status: str, detail: 
     assert outcome.status == status
     assert detail in outcome.detail
     assert len(outcome.detail) < 2000
+
+
+@pytest.mark.parametrize("tier", ["bubblewrap", "landlock"])
+def test_a_program_that_used_up_its_time_is_late(tier: tiers.Tier, require_tier: Callable[[str], None]) -> None:
+    require_tier(tier)
+    outcome = judge("def f(x):\n    while True: x += 1", "f(1)", limits=Limits(cpu_seconds=1), tier=tier)
+    assert (outcome.status, outcome.seconds < 10) == ("timeout", True)
+    assert run("while True: pass", limits=Limits(cpu_seconds=1), tier=tier).status == "timeout"
 
 
 def test_a_program_runs_with_what_it_reads_and_writes() -> None:

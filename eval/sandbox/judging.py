@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -163,15 +164,15 @@ def _referee(request: bytes, tier: Tier, limits: Limits) -> dict[str, Any]:
     guest_process, referee_process = started
     try:
         said, _ = referee_process.communicate(request, timeout=limits.wall_seconds + _GRACE)
+        verdict = json.loads(said or b"null")
+        if verdict and verdict["status"] == "died" and _used_up(guest_process):
+            verdict["status"] = "timeout"
     except subprocess.TimeoutExpired:
         return {"status": "timeout", "detail": "the tests did not end"}
     finally:
         _end(guest_process)
         _end(referee_process)
-    try:
-        return dict(json.loads(said))
-    except ValueError:
-        return {"status": "timeout" if referee_process.returncode in _CPU else "failed", "detail": "the tests ended"}
+    return verdict or {"status": "timeout" if _used_up(referee_process) else "failed", "detail": "the tests ended"}
 
 
 def _program(code: str, stdin: bytes, tier: Tier, limits: Limits, begun: float) -> Outcome | None:
@@ -189,8 +190,8 @@ def _program(code: str, stdin: bytes, tier: Tier, limits: Limits, begun: float) 
     finally:
         for descriptor in (from_parent, to_parent, its_input):
             os.close(descriptor)
-    messages = [wire.encode(_start_message(tier, limits)), wire.encode({"do": "run", "with": [code]})]
-    data = b"".join(len(message).to_bytes(4, "big") + message for message in messages)
+    messages: tuple[dict[str, Any], ...] = (_start_message(tier, limits), {"do": "run", "with": [code]})
+    data = b"".join(wire.framed(wire.encode(message)) for message in messages)
     deadline = begun + limits.wall_seconds
     try:
         found = collect(process, from_guest, ((to_guest, data), (to_input, stdin)), deadline, limits.output_bytes)
@@ -202,7 +203,7 @@ def _program(code: str, stdin: bytes, tier: Tier, limits: Limits, begun: float) 
     status: Status = "passed" if process.returncode == 0 else "error"
     if found.stopped:
         status = found.stopped
-    elif process.returncode in _CPU:
+    elif _used_up(process):
         status = "timeout"
     elif process.returncode < 0 or process.returncode > 128:
         status = "died"
@@ -211,8 +212,12 @@ def _program(code: str, stdin: bytes, tier: Tier, limits: Limits, begun: float) 
     return Outcome(status, detail, found.output, tier, time.monotonic() - begun)
 
 
-_CPU = (-24, 128 + 24)
-"""Exit codes of a process that used up its processor time (SIGXCPU), alone and inside bubblewrap."""
+def _used_up(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process ended because it had used up its processor time; SIGXCPU, which bubblewrap tells as a sum."""
+    try:
+        return process.wait(_GRACE) in (-signal.SIGXCPU, 128 + signal.SIGXCPU)
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def _start_message(tier: Tier, limits: Limits) -> dict[str, Any]:

@@ -79,7 +79,8 @@ def limit(limits: Mapping[str, int]) -> None:
     libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_SET_DUMPABLE, 0, 0, 0, 0)
     for name, value in limits.items():
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+        hard = value + (name == "CPU")  # at the hard limit comes SIGKILL, which tells nothing; a second before, SIGXCPU
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, hard))
 
 
 def landlock_version() -> int:
