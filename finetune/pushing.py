@@ -5,16 +5,17 @@ rows, what was redacted from them, and every reply of the comparison.
 """
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TypeVar
 
-from finetune.judging.results import public_results
+from finetune.judging.results import public_name, public_results
 from finetune.merging import REPORT
+from pipelines.engines.remote.transport import http_library
 from pipelines.errors import CinquainError, InputError
 from pipelines.home import offline_variable
+from pipelines.models.hub.errors import endpoint
 
 __all__ = ["Pushed", "public_files", "push"]
 
@@ -72,13 +73,12 @@ def push(folder: Path, to: str, *, private: bool = True, dry_run: bool = False) 
         raise InputError("push_name", found=to) from error
     if "/" not in to:
         raise InputError("push_name", found=to)
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    address = f"{endpoint}/{to}"
+    address = f"{endpoint()}/{to}"
     if dry_run:
         return Pushed(address, None, sizes)
     if variable := offline_variable():
         raise InputError("push_offline", variable=variable)
-    api = HfApi(endpoint=endpoint)
+    api = HfApi(endpoint=endpoint())
     _asked(lambda: api.whoami(), to)
     _asked(lambda: api.create_repo(to, private=private, exist_ok=True), to)
     operations = [CommitOperationAdd(name, content) for name, content in files.items()]
@@ -122,8 +122,8 @@ def _without_paths(folder: Path) -> dict[str, bytes]:
             continue
         text = (folder / name).read_text(encoding="utf-8")
         for path in (base, reference, str(folder.resolve())):
-            if path and PurePath(path).is_absolute():
-                text = text.replace(path, PurePath(path).name)
+            if path:
+                text = text.replace(path, public_name(path))
         found[name] = text.encode()
     return found
 
@@ -138,7 +138,6 @@ def _refuse_paths(path: Path, text: str) -> None:
 
 def _asked(question: Callable[[], Answer], to: str) -> Answer:
     """An answer of the Hub, or its refusal in one sentence."""
-    import httpx2 as httpx
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     try:
@@ -150,6 +149,6 @@ def _asked(question: Callable[[], Answer], to: str) -> Answer:
         if code := _STATUS.get(status):
             raise InputError(code, repository=to) from error
         raise CinquainError("push_refused", repository=to, status=status, problem=str(error).splitlines()[0]) from error
-    except (httpx.HTTPError, OSError) as error:
+    except (http_library().HTTPError, OSError) as error:
         problem = str(error) or type(error).__name__
         raise CinquainError("push_lost", repository=to, problem=problem.splitlines()[0]) from error

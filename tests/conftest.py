@@ -141,6 +141,21 @@ def require() -> Callable[[str], str]:
     return _program
 
 
+def _tier(name: str | None = None) -> None:
+    from eval.sandbox import available_tier, refusal
+
+    if name is None and available_tier() is None:
+        lacking("needs a sandbox that holds: cinquain doctor")
+    if name is not None and (reason := refusal(name)):  # type: ignore[arg-type]
+        lacking(f"needs the sandbox of {name}: {reason}")
+
+
+@pytest.fixture(scope="session")
+def require_tier() -> Callable[[str], None]:
+    """``require_tier("bubblewrap")``: programs can be run in that tier, or the test ends here."""
+    return _tier
+
+
 @pytest.fixture(scope="session")
 def embedded_model() -> Path:
     """Folder of the embedded model, converted and ready."""
@@ -163,8 +178,10 @@ def engine(embedded_model: Path) -> Any:
 
 @pytest.fixture(autouse=True)
 def _marked(request: pytest.FixtureRequest) -> None:
-    """Tests marked ``model`` or ``browser`` run only where that is there."""
+    """Tests marked ``model``, ``browser`` or ``sandbox`` run only where that is there."""
     if request.node.get_closest_marker("model"):
         request.getfixturevalue("embedded_model")
     if request.node.get_closest_marker("browser"):
         _program("chromium")
+    if request.node.get_closest_marker("sandbox"):
+        _tier()

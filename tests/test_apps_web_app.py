@@ -145,6 +145,7 @@ def test_each_endpoint_answers(client: Any, endpoint: str, fields: dict[str, str
     assert any("tokens/s" in str(value) for value in result)
 
 
+@pytest.mark.sandbox
 @pytest.mark.parametrize(("tests", "said"), [("assert add(1, 2) == 3", "passes"), ("assert add(1, 2) == 4", "fails")])
 def test_code_is_run_against_the_tests_of_the_form(client: Any, tests: str, said: str) -> None:
     result = client.predict(instruction="Add two numbers.", tests=tests, api_name="/write_code")

@@ -161,6 +161,7 @@ def test_another_file_is_refused(content: bytes) -> None:
         chat.import_json(content)
 
 
+@pytest.mark.sandbox
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_program_that_is_run_says_what_it_writes_and_how_it_ended(language: str) -> None:
     page = Page(Session("scripted", dict), Strings(language))  # type: ignore[arg-type]
@@ -170,6 +171,7 @@ def test_a_program_that_is_run_says_what_it_writes_and_how_it_ended(language: st
         assert page.t(f"write_code.ended.{status}", seconds="1")
 
 
+@pytest.mark.sandbox
 def test_programs_are_never_run_on_a_public_space(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runs_code()
     monkeypatch.setenv("SPACE_ID", "someone/demo")

@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import psutil
 import pytest
 
 from eval.sandbox import Limits, judge
-from eval.sandbox.tiers import refusal
 from tests.doubles.hostile import CHEATS, FORGERIES, GREEDY, INTRUDERS, TESTS
 
 PROJECT = Path(__file__).parent.parent
@@ -25,6 +24,7 @@ QUICK = (
 )  # fmt: skip
 LIMITS = Limits(cpu_seconds=2, wall_seconds=4)
 TIERS = ("bubblewrap", "landlock")
+Require = Callable[[str], None]
 
 
 @pytest.fixture(scope="module")
@@ -57,30 +57,26 @@ def attack(name: str, tier: str, world: dict[str, str]) -> str:
     return judge(code, TESTS, entry_point="add", limits=LIMITS, tier=tier).status  # type: ignore[arg-type]
 
 
-def needs(tier: str) -> None:
-    if refusal(tier):  # type: ignore[arg-type]
-        assert not os.environ.get("CINQUAIN_REQUIRE_ALL"), refusal(tier)  # type: ignore[arg-type]
-        pytest.skip(f"{tier} cannot be used here")
-
-
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("name", QUICK)
-def test_no_hostile_program_passes(name: str, tier: str, world: dict[str, str]) -> None:
-    needs(tier)
+def test_no_hostile_program_passes(name: str, tier: str, world: dict[str, str], require_tier: Require) -> None:
+    require_tier(tier)
     assert attack(name, tier, world) not in ("passed", "untested", "unsupported")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in QUICK])
-def test_no_other_hostile_program_passes(name: str, tier: str, world: dict[str, str]) -> None:
-    needs(tier)
+def test_no_other_hostile_program_passes(name: str, tier: str, world: dict[str, str], require_tier: Require) -> None:
+    require_tier(tier)
     assert attack(name, tier, world) not in ("passed", "untested", "unsupported")
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_a_good_program_passes_among_hostile_ones_that_run_at_the_same_time(tier: str, world: dict[str, str]) -> None:
-    needs(tier)
+def test_a_good_program_passes_among_hostile_ones_that_run_at_the_same_time(
+    tier: str, world: dict[str, str], require_tier: Require
+) -> None:
+    require_tier(tier)
     good = "def add(a, b):\n    return a + b"
     with ThreadPoolExecutor(6) as pool:
         hostile = [pool.submit(attack, name, tier, world) for name in ("fork_bomb", "threads", "kills_all", "disk")]
@@ -89,8 +85,8 @@ def test_a_good_program_passes_among_hostile_ones_that_run_at_the_same_time(tier
         assert all(each.result() != "passed" for each in hostile)
 
 
-def test_nothing_of_a_program_is_left(world: dict[str, str]) -> None:
-    needs("bubblewrap")
+def test_nothing_of_a_program_is_left(world: dict[str, str], require_tier: Require) -> None:
+    require_tier("bubblewrap")
     script = (
         "from eval.sandbox import Limits, judge, run\nfrom tests.doubles.hostile import TESTS, GREEDY\n"
         "for tier in ('bubblewrap', 'landlock'):\n"
@@ -102,8 +98,8 @@ def test_nothing_of_a_program_is_left(world: dict[str, str]) -> None:
     subprocess.run([sys.executable, "-c", script], cwd=PROJECT, check=True)
 
 
-def test_the_program_ends_with_whoever_judges_it(world: dict[str, str]) -> None:
-    needs("bubblewrap")
+def test_the_program_ends_with_whoever_judges_it(world: dict[str, str], require_tier: Require) -> None:
+    require_tier("bubblewrap")
     for tier in TIERS:
         script = (
             "from eval.sandbox import Limits, judge\n"

@@ -1,41 +1,21 @@
 """What becomes a row of each public set, what is left out and why, and that preparation knows the rows' shapes."""
 
-import ast
 import json
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from finetune.data import DataConfig, Source
-from finetune.data.fetch import SETS, FetchResult, fetch
-from finetune.data.prepare import prepare
+from finetune.data.fetch import fetch
 from pipelines.errors import CinquainError
 from pipelines.text.protect import missing
-from tests.doubles.data_rows import counting_model, lines_of
+from tests.doubles.data_rows import counting_model, lines_of, prepared_rows
 from tests.doubles.wheels import chat, chats, exercises, language_pack, plays, use
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return counting_model(tmp_path_factory.mktemp("model"))
-
-
-def prepared(name: str, rows: Path, model: Path, out: Path) -> list[dict[str, Any]]:
-    """The rows as preparation takes them over, without a word on their columns."""
-    config = DataConfig(
-        task=SETS[name].task, sources=[Source(path=str(rows))], model=str(model), max_tokens=8000, language=False
-    )
-    ledger = prepare(config, out)
-    assert ledger.problems() == []
-    assert ledger.dropped() == {}
-    return [
-        row
-        for part in ("train", "validation")
-        if (out / f"{part}.jsonl").exists()
-        for row in lines_of(out / f"{part}.jsonl")
-    ]
 
 
 def test_messages_of_jupyterlab(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +67,7 @@ def test_messages_of_jupyterlab(model: Path, tmp_path: Path, monkeypatch: pytest
     }
     assert len({row["doc"] for row in rows}) == len(rows)
     assert all(not missing(row["source"], row["target"]) for row in rows)
-    taken = prepared("jupyterlab-ui", out, model, tmp_path / "prepared")
+    taken = prepared_rows("jupyterlab-ui", out, model, tmp_path / "prepared")
     assert {(row["request"]["source"], row["request"]["target"]) for row in taken} == {("en", "fr")}
     assert {row["reply"] for row in taken} == {row["target"] for row in rows}
 
@@ -136,7 +116,7 @@ def test_chats(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "doc": "kept",
     }
     assert result.left_out == {"few_turns": 1, "monologue": 1, "not_two_speakers": 2, "repeats": 1}
-    assert [taken["reply"] for taken in prepared("chitchat", out, model, tmp_path / "prepared")] == ["And you?"]
+    assert [taken["reply"] for taken in prepared_rows("chitchat", out, model, tmp_path / "prepared")] == ["And you?"]
 
 
 VERSE = "  \n".join(["Shall I compare the moon unto a lamp", "That burns all night and is not ever damp?"] * 3)
@@ -205,7 +185,7 @@ def test_scenes(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     )
     assert (speech["text"], speech["form"]) == (f"ANNA\n{verse}", "free")
     assert result.left_out == {"no_speaker": 1, "short": 1}
-    taken = prepared("shakespeare", out, model, tmp_path / "prepared")
+    taken = prepared_rows("shakespeare", out, model, tmp_path / "prepared")
     assert {row["request"].get("form", "free") for row in taken} == {"script", "free"}
 
 
@@ -247,162 +227,10 @@ def test_humaneval_has_its_columns_and_says_that_it_measures(
         {**row, "response": row["canonical_solution"], "doc": "HumanEval/0", "benchmark": "humaneval"}
     ]
     assert json.loads(card.read_text())["use"] == "benchmark"
-    (taken,) = prepared("humaneval", out, model, tmp_path / "prepared")
+    (taken,) = prepared_rows("humaneval", out, model, tmp_path / "prepared")
     assert taken["request"] == {"signature": row["prompt"].strip()}
     assert "assert candidate" not in json.dumps(taken)  # the judge's part is not shown to the model
     path, pinned = exercises(tmp_path, b'{"task_id": "HumanEval/0"}\n')
     use(monkeypatch, "humaneval", pinned)
     with pytest.raises(CinquainError, match="a row lacks one of"):
         fetch("humaneval", out, source=path)
-
-
-@pytest.fixture(scope="module")
-def functions(tmp_path_factory: pytest.TempPathFactory) -> FetchResult:
-    """The functions of the library of this Python."""
-    return fetch("python-functions", tmp_path_factory.mktemp("functions") / "functions.jsonl")
-
-
-def test_functions_of_this_python_are_whole(functions: FetchResult) -> None:
-    rows = lines_of(functions.path)
-    assert len(rows) > 200
-    for row in rows:
-        *before, function = ast.parse(f"{row['prompt']}{row['response']}\n").body
-        assert isinstance(function, ast.FunctionDef)
-        assert function.name == row["name"]
-        words = (ast.get_docstring(function) or "").partition(">>>")[0]
-        assert len(words.strip()) >= 30
-        assert "deprecated" not in words.lower()
-        assert all(isinstance(node, ast.Import | ast.ImportFrom | ast.Assign) for node in before)
-        assert "global " not in row["response"]
-        assert row["doc"].split(".")[0] not in ("logging", "tarfile", "optparse", "test", "idlelib")
-    card = json.loads(functions.card.read_text(encoding="utf-8"))
-    (origin,) = card["packages"]
-    assert "PYTHON SOFTWARE FOUNDATION LICENSE VERSION 2" in origin["licence_text"]
-    assert "Python Software Foundation; All Rights Reserved" in " ".join(origin["licence_text"].split())
-    assert card["changes"].startswith("Functions taken out of their modules")  # clause 3 asks for it
-
-
-def test_functions_are_read_as_signature_and_whole_function(
-    functions: FetchResult, model: Path, tmp_path: Path
-) -> None:
-    some = tmp_path / "functions.jsonl"
-    some.write_text("\n".join(functions.path.read_text(encoding="utf-8").splitlines()[::20]) + "\n", encoding="utf-8")
-    for row in prepared("python-functions", some, model, tmp_path / "prepared"):
-        assert row["request"].keys() == {"signature"}
-        code = row["reply"].removeprefix("```python\n").removesuffix("\n```")
-        assert code.startswith(row["request"]["signature"])
-        ast.parse(code)
-
-
-LIBRARY = {
-    "good.py": '''
-import os.path as paths
-from . import neighbour
-from json import load, loads, dump, dumps, JSONEncoder
-MOST = 10
-state = None
-seen = []
-changed = 5
-
-def touch():
-    """Set what the others only think is constant."""
-    global changed
-    changed = 6
-
-@staticmethod
-def wanted(text: str, most=MOST):
-    """Put text as JSON into lines, at most so many of them.
-
-    >>> wanted("a")
-    """
-    short = paths.basename(text), load, loads, dump, JSONEncoder
-    return dumps(short)[:most]
-
-def uses_state():
-    """Say whether anything has happened in this module."""
-    done = state or seen
-    return done
-
-def uses_changed():
-    """Say which number the other function has put there."""
-    number = changed
-    return number
-
-def calls_neighbour():
-    """Ask the neighbour for its opinion about all of this."""
-    found = neighbour.ask()
-    return found
-
-def old():
-    """Do the same as wanted. Deprecated since version 3.1."""
-    one = 1
-    return one
-
-def only_examples():
-    """
-    >>> only_examples()
-    1
-    >>> only_examples() + only_examples()
-    2
-    """
-    one = 1
-    return one
-
-def later():
-    """Do something that somebody will write some day, soon."""
-    one = 1
-    return one  # TODO: write it
-
-def silent():
-    return 1
-''',
-    "theirs.py": '''
-# Permission to use, copy, modify and distribute this software and its
-#    documentation is granted to whom it may concern.
-def documented():
-    """Do what the licence of somebody else allows us to do."""
-    one = 1
-    return one
-''',
-    "given.py": '''
-# Licensed to PSF under a Contributor Agreement.
-# Permission is hereby granted.
-def given():
-    """Do what was given to the foundation, under its licence."""
-    one = 1
-    return one
-''',
-    "template.py": "def {name}(): pass\n",
-    "test/cases.py": 'def helper():\n    """Help with the tests of the library only."""\n    a = 1\n    return a\n',
-}
-
-
-def test_only_functions_that_stand_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    library = tmp_path / "library"
-    for place, text in LIBRARY.items():
-        (library / place).parent.mkdir(parents=True, exist_ok=True)
-        (library / place).write_text(text, encoding="utf-8")
-    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(library))
-    out = tmp_path / "functions.jsonl"
-    result = fetch("python-functions", out)
-    rows = {row["name"]: row for row in lines_of(out)}
-    assert rows.keys() == {"wanted", "given"}
-    before, _, function = rows["wanted"]["prompt"].partition("\n\n\n")
-    # Those of one line by their names: a set of Python has another order in each process.
-    names = [f"from json import {name}" for name in ("JSONEncoder", "dump", "dumps", "load", "loads")]
-    assert before.split("\n") == ["import os.path as paths", *names, "MOST = 10"]
-    assert function.startswith("@staticmethod\ndef wanted(text: str, most=MOST):\n")
-    assert rows["wanted"]["response"] == (
-        "    short = paths.basename(text), load, loads, dump, JSONEncoder\n    return dumps(short)[:most]"
-    )
-    assert result.left_out == {
-        "deprecated": 1,
-        "docstring_length": 1,
-        "not_alone": 4,
-        "not_python": 1,
-        "other_licence": 1,
-        "unfinished": 1,
-    }
-    licence = json.loads(result.card.read_text())["packages"][0]["licence_text"]  # the library has none here
-    assert "Python Software Foundation" in licence
-    assert "/license.html" in licence

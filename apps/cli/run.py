@@ -259,8 +259,6 @@ def _tests(task: "Task[Any]", path: Path | None) -> str | None:
     if task.name != "code_generation":
         raise InputError("cli_tests_of_code", task=task.name)
     text = read_text(None, path) or ""
-    if not text.strip():
-        raise InputError("cli_tests_empty", path=str(path))
     if problem := syntax_problem(text):
         raise InputError("cli_tests_syntax", path=str(path), line=problem[0], message=problem[1])
     return text

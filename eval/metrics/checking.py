@@ -29,9 +29,8 @@ def self_test(metric: Metric, rows: Sequence[BenchmarkRow]) -> list[Note]:
 
     Returns:
         Notes ``metric_silent`` or what the metric has for it (no row has what it looks at), ``metric_gold``
-        (references do not score the best),
-        ``metric_empty`` (empty replies do not score the worst), ``metric_constant`` (one reply to all rows comes more
-        than half the way from empty replies to references).
+        (references do not score the best), ``metric_empty`` (empty replies do not score the worst),
+        ``metric_constant`` (one reply to all rows comes more than half the way from empty replies to references).
 
     Raises:
         InputError: As for ``Metric.statistics``.

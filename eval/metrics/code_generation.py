@@ -36,7 +36,7 @@ def syntax() -> Metric:
 def pass_at_1() -> Metric:
     """How many programs pass the tests of their row, each run in the sandbox on its own.
 
-    It says nothing of rows without ``tests``, nor where this machine has no sandbox that holds (``sandbox_none``).
+    It says nothing of rows without ``tests``, nor where this machine has no sandbox that holds (``metric_no_sandbox``).
     """
     tier = available_tier()
     signature = f"pass@1|sandbox:{tier or 'none'}"

@@ -98,10 +98,9 @@ class Guest:
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
-            data = wire.encode(message, self._named)
+            data = wire.framed(wire.encode(message, self._named))
         except (TypeError, ValueError) as error:
             raise Unsupported(str(error)) from None
-        data = len(data).to_bytes(4, "big") + data
         while data:
             if not select.select([], [self.write], [], self._left())[1]:
                 continue

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["LARGEST", "decode", "encode", "read_exactly", "receive_size", "send_all"]
+__all__ = ["LARGEST", "decode", "encode", "framed", "read_exactly", "receive_size", "send_all"]
 
 LARGEST = 4 << 20
 """Bytes of a message; a larger reply is a failure of the program that gave it."""
@@ -47,9 +47,14 @@ def decode(data: bytes, handle: Callable[[Any], Any] | None = None) -> Any:
         raise ValueError(f"not a message: {error}") from None
 
 
+def framed(data: bytes) -> bytes:
+    """A message as it is sent: its length in four bytes, then itself; see ``receive_size``."""
+    return len(data).to_bytes(4, "big") + data
+
+
 def send_all(descriptor: int, data: bytes) -> None:
     """Write a message, its length first; for a descriptor that blocks."""
-    rest = len(data).to_bytes(4, "big") + data
+    rest = framed(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 

@@ -13,7 +13,7 @@ from finetune.data.results import finished
 from pipelines.errors import InputError
 from pipelines.home import write_atomically
 
-__all__ = ["RESULTS", "public_results", "table", "write_results"]
+__all__ = ["RESULTS", "public_name", "public_results", "table", "write_results"]
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 SCHEMA_VERSION = 1
@@ -40,9 +40,9 @@ def public_results(adapter: Path) -> dict[str, Any]:
         raise InputError("results_missing", path=str(adapter))
     recipe = figures["recipe"]
     for source in recipe["data"]["sources"]:
-        source["path"] = _public(source["path"])
-    recipe["data"]["overlap"] = [_public(path) for path in recipe["data"]["overlap"]]
-    recipe["output"], recipe["model"] = _public(recipe["output"]), _public(recipe["model"])
+        source["path"] = public_name(source["path"])
+    recipe["data"]["overlap"] = [public_name(path) for path in recipe["data"]["overlap"]]
+    recipe["output"], recipe["model"] = public_name(recipe["output"]), public_name(recipe["model"])
     recipe["data"]["model"] = recipe["model"]
     judgement["copying"].pop("text")
     return {
@@ -80,7 +80,7 @@ def table(folder: Path = RESULTS) -> list[str]:
     return lines
 
 
-def _public(path: str) -> str:
+def public_name(path: str) -> str:
     """Names stay, folders of a machine go."""
     return PurePath(path).name if "/" in path and PurePath(path).is_absolute() else path
 

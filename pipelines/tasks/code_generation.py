@@ -89,17 +89,17 @@ class CodeGeneration(Task[CodeRequest]):
     def steps(self, request: CodeRequest, run: Run) -> Steps:
         """One call that is shown as it grows; with ``repair``, calls until the code passes, and only then its text."""
         call = run.call(self.messages(request, run.prompt), request)
-        if request.repair and (request.language == "python" or self._can_check(request)):
+        if request.repair and (request.language == "python" or self._check_of(request)):
             yield from self._repaired(call, request, run)
             return
-        if request.repair or (request.tests and self.check and not self._can_check(request)):
+        if request.repair or (request.tests and self.check and not self._check_of(request)):
             run.note("code_not_checked", language=request.language)
         (completion,) = yield Step([call], show=lambda reply, complete: self.parse(reply, request, complete=complete))
         self._note_extraction(completion.text, request, run)
         if problem := self._problem(self.parse(completion.text, request), request):
             run.notes.append(problem)
-        elif self._can_check(request) and request.tests:
-            run.note("tests_passed")
+        else:
+            self._note_passed(request, run)
 
     def from_row(self, row: Mapping[str, Any]) -> tuple[CodeRequest, str]:
         """Columns ``prompt`` or ``instruction``, and ``response``, ``output`` or ``code``.
@@ -152,8 +152,8 @@ class CodeGeneration(Task[CodeRequest]):
             call = run.call(messages, request, seed=seed)
         code, problem, reply = best
         self._note_extraction(reply, request, run)
-        if problem is None and self._can_check(request) and request.tests:
-            run.note("tests_passed")
+        if problem is None:
+            self._note_passed(request, run)
         if problem is None and rounds:
             run.note("repaired", rounds=rounds)
         if problem is not None:
@@ -166,12 +166,17 @@ class CodeGeneration(Task[CodeRequest]):
             return Note("syntax_error", {"line": found[0], "message": found[1]})
         if not code:
             return Note("no_code_found")
-        if self.check and self._can_check(request) and (failed := self.check(code, request)):
+        if (check := self._check_of(request)) and (failed := check(code, request)):
             return Note("check_failed", {"problem": failed})
         return None
 
-    def _can_check(self, request: CodeRequest) -> bool:
-        return self.check is not None and (self.checked_languages is None or request.language in self.checked_languages)
+    def _check_of(self, request: CodeRequest) -> Check | None:
+        known = self.checked_languages is None or request.language in self.checked_languages
+        return self.check if known else None
+
+    def _note_passed(self, request: CodeRequest, run: Run) -> None:
+        if request.tests and self._check_of(request):
+            run.note("tests_passed")
 
     def _note_extraction(self, reply: str, request: CodeRequest, run: Run) -> None:
         filled = [block for block in code_blocks(reply) if block.code]

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data import DataConfig, Source
+from finetune.data.fetch import SETS
+from finetune.data.prepare import prepare
 from tests.doubles.tiny import tiny_llama, tiny_tokenizer
 
 WORDS = ["river", "stone", "lamp", "garden", "window", "morning", "silver", "letter", "walks", "quietly", "under", "a"]
@@ -60,6 +62,22 @@ def configured(model: Path, *paths: Path | Source, **changes: Any) -> DataConfig
 
 def lines_of(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def prepared_rows(name: str, rows: Path, model: Path, out: Path) -> list[dict[str, Any]]:
+    """The rows as preparation takes them over, without a word on their columns."""
+    config = DataConfig(
+        task=SETS[name].task, sources=[Source(path=str(rows))], model=str(model), max_tokens=8000, language=False
+    )
+    ledger = prepare(config, out)
+    assert ledger.problems() == []
+    assert ledger.dropped() == {}
+    return [
+        row
+        for part in ("train", "validation")
+        if (out / f"{part}.jsonl").exists()
+        for row in lines_of(out / f"{part}.jsonl")
+    ]
 
 
 def content(out: Path) -> dict[str, Any]:
