@@ -15,17 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from eval.statistics import compare
+from finetune.data import DataConfig, Source
 from finetune.data.rendering import Rendered, Renderer
 from finetune.data.row import Row
+from finetune.data.shapes import recognise
+from finetune.data.sources import open_sources
 from finetune.judging.answers import answers
-from finetune.judging.comparison import as_benchmark, reference_metrics
+from finetune.judging.comparison import as_benchmark, held_out, reference_metrics
+from finetune.training.prepared import rows_of
 from pipelines.errors import InputError
 from pipelines.home import disk_errors, require_space, write_atomically
 from pipelines.models.fingerprint import MERGED_FILE_NAME, Fingerprint, read, write
 from pipelines.models.progress import Progress
 from pipelines.models.source import ModelSource
 
-__all__ = ["Gate", "merge"]
+__all__ = ["Gate", "comparison_rows", "merge"]
 
 SCHEMA_VERSION = 1
 REPORT = "cinquain_merge.json"
@@ -125,6 +129,33 @@ def merge(
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return gate
+
+
+def comparison_rows(adapter: Path, named: Path | None = None) -> list[Row]:
+    """Rows to compare on: those that were named, the adapter's own held-out ones, or the set that ships.
+
+    Raises:
+        InputError: ``merge_rows_missing``: there are none where they were said to be.
+    """
+    if named is not None and named.is_file():
+        return list(rows_of(named))
+    folder = named or adapter / "data"
+    if found := held_out(folder, 64)[1]:
+        return found
+    if named is not None:
+        raise InputError("merge_rows_missing", path=str(named))
+    fingerprint = read(adapter)
+    return _shipped(fingerprint.task) if fingerprint else []
+
+
+def _shipped(task: str) -> list[Row]:
+    """Rows of the training set that ships: no held-out ones, and good enough to see whether two models agree."""
+    config = DataConfig(task=task, sources=[Source(path=f"shipped:{task}")])
+    found: list[Row] = []
+    for opened in open_sources(list(config.sources)):
+        for record in opened.records():
+            found += recognise(record, opened.source, task).rows
+    return found[:64]
 
 
 def _merged(

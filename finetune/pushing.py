@@ -5,10 +5,10 @@ rows, what was redacted from them, and every reply of the comparison.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from finetune.judging.results import public_name, public_results
 from finetune.merging import REPORT
@@ -17,7 +17,7 @@ from pipelines.errors import CinquainError, InputError
 from pipelines.home import offline_variable
 from pipelines.models.hub.errors import endpoint
 
-__all__ = ["Pushed", "public_files", "push"]
+__all__ = ["Pushed", "account", "asked", "check_name", "public_files", "push", "send"]
 
 Answer = TypeVar("Answer")
 
@@ -64,7 +64,20 @@ def push(folder: Path, to: str, *, private: bool = True, dry_run: bool = False) 
     sizes = {
         name: len(content) if isinstance(content, bytes) else content.stat().st_size for name, content in files.items()
     }
-    from huggingface_hub import CommitOperationAdd, HfApi
+    check_name(to)
+    address = f"{endpoint()}/{to}"
+    if dry_run:
+        return Pushed(address, None, sizes)
+    message = f"{'Merged model' if 'config.json' in files else 'Adapter'}, card and figures"
+    return Pushed(address, send(files, to, message, private=private), sizes)
+
+
+def check_name(to: str) -> None:
+    """See that a name can be one of a repository.
+
+    Raises:
+        InputError: ``push_name``.
+    """
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
     try:
@@ -73,18 +86,42 @@ def push(folder: Path, to: str, *, private: bool = True, dry_run: bool = False) 
         raise InputError("push_name", found=to) from error
     if "/" not in to:
         raise InputError("push_name", found=to)
-    address = f"{endpoint()}/{to}"
-    if dry_run:
-        return Pushed(address, None, sizes)
+
+
+def account() -> Any:
+    """The Hub's API, with an account that may be asked.
+
+    Raises:
+        InputError: ``push_offline``, ``push_not_logged_in``.
+        CinquainError: The Hub cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
     if variable := offline_variable():
         raise InputError("push_offline", variable=variable)
     api = HfApi(endpoint=endpoint())
-    _asked(lambda: api.whoami(), to)
-    _asked(lambda: api.create_repo(to, private=private, exist_ok=True), to)
+    asked(lambda: api.whoami(), "")
+    return api
+
+
+def send(files: Mapping[str, Path | bytes], to: str, message: str, *, private: bool) -> str:
+    """One commit of what changed in a repository of models, which is made where there is none.
+
+    Args:
+        files: Content by name.
+        to: ``user/name``.
+        message: Of the commit.
+        private: Of a new repository.
+
+    Returns:
+        The commit that holds these files; the newest one where nothing changed.
+    """
+    from huggingface_hub import CommitOperationAdd
+
+    api = account()
+    asked(lambda: api.create_repo(to, private=private, exist_ok=True), to)
     operations = [CommitOperationAdd(name, content) for name, content in files.items()]
-    message = f"{'Merged model' if 'config.json' in files else 'Adapter'}, card and figures"
-    info = _asked(lambda: api.create_commit(to, operations, commit_message=message), to)
-    return Pushed(address, info.oid, sizes)
+    return str(asked(lambda: api.create_commit(to, operations, commit_message=message), to).oid)
 
 
 def public_files(folder: Path) -> dict[str, Path | bytes]:
@@ -136,8 +173,13 @@ def _refuse_paths(path: Path, text: str) -> None:
             raise InputError("push_path", path=str(path), line=number)
 
 
-def _asked(question: Callable[[], Answer], to: str) -> Answer:
-    """An answer of the Hub, or its refusal in one sentence."""
+def asked(question: Callable[[], Answer], to: str) -> Answer:
+    """An answer of the Hub, or its refusal in one sentence.
+
+    Raises:
+        InputError: ``push_not_logged_in``, ``push_plan``, ``push_no_right``, ``push_name_taken``.
+        CinquainError: ``push_refused`` with its status; ``push_lost``: the network was.
+    """
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     try:

@@ -1,15 +1,12 @@
 """``cinquain merge``: an adapter made part of its base's weights, and the gate that says whether they are the same."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from apps.cli.run import Model
 from apps.cli.terminal import Language, console, language, say, to_json
-
-if TYPE_CHECKING:
-    from finetune.data import Row
 
 __all__ = ["app"]
 
@@ -33,14 +30,14 @@ def merge(
     lang: Language = None,
 ) -> int:
     """Merge an adapter into its base, and compare the two before you trust it."""
-    from finetune.merging import REPORT
+    from finetune.merging import REPORT, comparison_rows
     from finetune.merging import merge as merged
     from pipelines.models import resolve_adapter
     from pipelines.models.progress import Progress
 
     path = resolve_adapter(adapter)
     progress = Progress(quiet=quiet or as_json, language=language())
-    gate = merged(path, out, _rows(path, rows), model=model, progress=progress)
+    gate = merged(path, out, comparison_rows(path, rows), model=model, progress=progress)
     if as_json:
         typer.echo(to_json({"out": str(out), "passed": gate.passed, **vars(gate)}, indent=2))
     elif not quiet:
@@ -59,35 +56,3 @@ def merge(
         code = "merge_passed" if gate.passed else "merge_failed"
         console(stderr=True).print(say(code, out=str(out), report=str(out / REPORT)), soft_wrap=True)
     return 0 if gate.passed else 1
-
-
-def _rows(adapter: Path, named: Path | None) -> "list[Row]":
-    """Rows to compare on: those that were named, the adapter's own held-out ones, or the set that ships."""
-    from finetune.judging.comparison import held_out
-    from finetune.training.prepared import rows_of
-    from pipelines.errors import InputError
-    from pipelines.models.fingerprint import read
-
-    if named is not None and named.is_file():
-        return list(rows_of(named))
-    folder = named or adapter / "data"
-    if found := held_out(folder, 64)[1]:
-        return found
-    if named is not None:
-        raise InputError("merge_rows_missing", path=str(named))
-    fingerprint = read(adapter)
-    return _shipped(fingerprint.task) if fingerprint else []
-
-
-def _shipped(task: str) -> "list[Row]":
-    """Rows of the training set that ships: no held-out ones, and good enough to see whether two models agree."""
-    from finetune.data import DataConfig, Source
-    from finetune.data.shapes import recognise
-    from finetune.data.sources import open_sources
-
-    config = DataConfig(task=task, sources=[Source(path=f"shipped:{task}")])
-    found: list[Row] = []
-    for opened in open_sources(list(config.sources)):
-        for record in opened.records():
-            found += recognise(record, opened.source, task).rows
-    return found[:64]

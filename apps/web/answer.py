@@ -4,6 +4,7 @@ import html
 import logging
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -54,17 +55,11 @@ def answer(page: Page, task: str, fields: Mapping[str, Any], visitor: str = "") 
             if cancel.is_set():
                 yield Moment("", t("status.stopped"))
                 return
-        # The model works in its own thread: a Stop must get through while a step without output runs, and Gradio closes
-        # a generator inside its event loop, which must not wait for a token.
-        events: SimpleQueue[Any] = SimpleQueue()
-        stream = session.pipeline(task).stream(
-            cancel=cancel, on_progress=lambda done, known: events.put((done, known)), **fields
-        )
-        threading.Thread(target=_pump, args=(stream, events), name=f"run-{task}", daemon=True).start()
+        happening = (_on_gpu if session.on_gpu else _here)(session, task, fields, cancel)
         text, status = "", t("status.working")
         yield Moment(text, status)
-        while True:
-            for event in _drain(events):
+        for events in happening:
+            for event in events:
                 if isinstance(event, Generation):
                     yield Moment(event.text, speed_line(event, t), event)
                     return
@@ -75,6 +70,31 @@ def answer(page: Page, task: str, fields: Mapping[str, Any], visitor: str = "") 
                 elif event[1] > 1:
                     status = t("status.parts", done=event[0], known=event[1])
             yield Moment(text, status)
+        yield Moment(text, t("status.stopped"))
+
+
+def _here(session: Session, task: str, fields: Mapping[str, Any], cancel: threading.Event) -> Iterator[list[Any]]:
+    """What happens, in a thread of its own.
+
+    A Stop must get through while a step without output runs, and Gradio closes a generator inside its event loop, which
+    must not wait for a token.
+    """
+    events: SimpleQueue[Any] = SimpleQueue()
+    stream = session.pipeline(task).stream(
+        cancel=cancel, on_progress=lambda done, known: events.put((done, known)), **fields
+    )
+    threading.Thread(target=_pump, args=(stream, events), name=f"run-{task}", daemon=True).start()
+    return iter(lambda: _drain(events), None)
+
+
+def _on_gpu(session: Session, task: str, fields: Mapping[str, Any], cancel: threading.Event) -> Iterator[list[Any]]:
+    """What happens in a process that has a GPU; it is asked from this thread, which knows the visitor."""
+    assert session.on_gpu is not None
+    with closing(session.on_gpu(task, dict(fields))) as events:  # closing it ends the work in the other process
+        for event in events:
+            if cancel.is_set():
+                return
+            yield [event]
 
 
 def speed_line(generation: Generation, t: Strings) -> str:

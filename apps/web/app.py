@@ -2,21 +2,30 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
 from apps.web.strings import Strings
+from apps.web.zero_gpu import is_zero_gpu, on_gpu
 from pipelines import DEFAULT_MODEL
 from pipelines.engines import Engine, load_engine
 from pipelines.errors import CinquainError, InputError
 from pipelines.wording import LANGUAGES, sentence
 
-__all__ = ["build_demo", "launch"]
+__all__ = ["PAGES", "SERVED", "build_demo", "launch"]
 
+PAGES = ("translate", "summarize", "chat", "write_code", "write")
 LOCAL_HOSTS = ("127.0.0.1", "localhost")
 QUEUE_LENGTH = 32
 """Requests that may wait for the model; more are refused with a message instead of waiting for minutes."""
+
+SERVED: dict[str, Any] = {
+    "quiet": True, "footer_links": ["settings", "api"], "share": False, "ssr_mode": False, "mcp_server": False,
+    "pwa": False, "run_history": False, "enable_monitoring": False, "show_error": False, "allowed_paths": [],
+    "max_file_size": "5mb", "state_session_capacity": 100, "strict_cors": True,
+}  # fmt: skip
+"""How the app is served wherever it is: nothing of Gradio's that stores, shares or opens more than the pages do."""
 
 
 def build_demo(
@@ -26,8 +35,9 @@ def build_demo(
     engine: Engine | None = None,
     options: dict[str, Any] | None = None,
     language: str = "en",
+    pages: Iterable[str] = PAGES,
 ) -> Any:
-    """Build the page; the model loads in the background.
+    """Build the page; the model loads in the background, on ZeroGPU at once.
 
     Args:
         model: Model reference.
@@ -35,6 +45,7 @@ def build_demo(
         engine: A loaded engine to use instead of loading ``model``.
         options: Options of the engine that is loaded.
         language: ``en`` or ``zh``.
+        pages: Which of ``PAGES``.
 
     Returns:
         The ``gradio.Blocks``.
@@ -70,18 +81,17 @@ def build_demo(
         gr.HTML(header_html(t), elem_id="header", padding=False)
         about = gr.HTML(model_html(session.reference, adapter, "loading", t), elem_id="model", padding=False)
         with gr.Tabs(elem_id="pages"):
-            for name, build in (
-                ("translate", translate.build),
-                ("summarize", summarize.build),
-                ("chat", chat.build),
-                ("write_code", write_code.build),
-                ("write", write.build),
-            ):
-                with gr.Tab(t(f"{name}.tab"), id=name, elem_id=f"tab-{name}"):
-                    build(page)
+            for name, module in zip(PAGES, (translate, summarize, chat, write_code, write), strict=True):
+                if name in pages:
+                    with gr.Tab(t(f"{name}.tab"), id=name, elem_id=f"tab-{name}"):
+                        module.build(page)
         demo.load(state, None, about, api_visibility="private", show_progress="hidden", concurrency_limit=None)
     demo.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=4)
-    session.start()  # last, so that importing torch does not compete with building the page
+    if is_zero_gpu():
+        session.on_gpu = on_gpu(session)
+        session.load()  # in this process, before it is forked for requests
+    else:
+        session.start()  # last, so that importing torch does not compete with building the page
     return demo
 
 
@@ -132,10 +142,8 @@ def launch(
 
     try:
         demo.launch(
-            server_name="127.0.0.1", server_port=port, inbrowser=open_browser, prevent_thread_lock=True, quiet=True,
-            theme=theme(), css=CSS, app_kwargs={"middleware": middleware()}, footer_links=["settings", "api"],
-            share=False, ssr_mode=False, mcp_server=False, pwa=False, run_history=False, enable_monitoring=False,
-            show_error=False, allowed_paths=[], max_file_size="5mb", state_session_capacity=100, strict_cors=True,
+            server_name="127.0.0.1", server_port=port, inbrowser=open_browser, prevent_thread_lock=True,
+            theme=theme(), css=CSS, app_kwargs={"middleware": middleware()}, **SERVED,
         )  # fmt: skip
     except OSError:  # somebody took the port since we looked
         raise InputError("web_port_busy", port=port) from None

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from apps.web.zero_gpu import OnGpu
 from eval.sandbox import available_tier, judged_code_generation
 from pipelines.engines.base import Engine
 from pipelines.errors import CinquainError
@@ -27,10 +28,14 @@ class Session:
     Args:
         reference: Model reference, for the title.
         load: Makes the engine. It runs in a thread of its own.
+
+    Attributes:
+        on_gpu: What answers a request in another process (``zero_gpu.on_gpu``), where this one has no GPU of its own.
     """
 
     def __init__(self, reference: str, load: Callable[[], Engine]) -> None:
         self.reference = reference
+        self.on_gpu: OnGpu | None = None
         self._settled = threading.Event()
         self._engine: Engine | None = None
         self._error: Exception | None = None
@@ -40,8 +45,23 @@ class Session:
     def start(self) -> "Session":
         """Begin to load."""
         # A daemon, so that Ctrl-C need not wait for a model of several gigabytes.
-        threading.Thread(target=self._load, name="load-model", daemon=True).start()
+        threading.Thread(target=self.load, name="load-model", daemon=True).start()
         return self
+
+    def load(self) -> None:
+        """Load here and now; ``start`` does it in the background."""
+        try:
+            self._engine = self._load_engine()
+        except CinquainError as error:
+            self._error = error
+        except Exception as error:
+            # Whatever a library raises must reach the page, or its requests would wait for ever.
+            self._error = CinquainError(
+                "web_model_failed", model=self.reference, problem=f"{type(error).__name__}: {error}"
+            )
+            self._error.__cause__ = error
+        finally:
+            self._settled.set()
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until loading has ended, well or badly; False when the time ran out first."""
@@ -83,17 +103,3 @@ class Session:
         """Stop this visitor's running request of a task, if there is one; nobody else's."""
         if cancel := self._running.get((visitor, task)):
             cancel.set()
-
-    def _load(self) -> None:
-        try:
-            self._engine = self._load_engine()
-        except CinquainError as error:
-            self._error = error
-        except Exception as error:
-            # Whatever a library raises must reach the page, or its requests would wait for ever.
-            self._error = CinquainError(
-                "web_model_failed", model=self.reference, problem=f"{type(error).__name__}: {error}"
-            )
-            self._error.__cause__ = error
-        finally:
-            self._settled.set()

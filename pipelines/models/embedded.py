@@ -45,6 +45,7 @@ class Embedded:
         languages: BCP-47 tags that it was trained for.
         limits: Codes of sentences that say what not to expect.
         convert: Writes a GGUF's model into a folder.
+        origin: Hub id of the model that was quantised.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Embedded:
     languages: tuple[str, ...]
     limits: tuple[str, ...] = ()
     convert: Callable[[Path, Path], None] = convert_gguf
+    origin: str = ""
 
     @property
     def gguf(self) -> str:
@@ -81,6 +83,7 @@ SMOLLM2 = Embedded(
     licence="Apache-2.0",
     languages=("en",),
     limits=("limit_english_first", "limit_translation_weak", "limit_facts", "limit_own_weights"),
+    origin="HuggingFaceTB/SmolLM2-135M-Instruct",
 )
 EMBEDDED = {SMOLLM2.name: SMOLLM2}
 

@@ -141,12 +141,12 @@ class FakeHub:
         if token is not None and token not in self.tokens:
             return Answer.refusal(401, "", "Invalid credentials in Authorization header")
         user = self.tokens.get(token or "")
-        if method == "POST" or path == "/api/whoami-v2":
+        if method in ("POST", "DELETE") or path == "/api/whoami-v2":
             return self.write(path, user, body)
         if found := re.fullmatch(r"/api/(models|datasets|spaces)/([^/]+/[^/]+)(?:/(.*))?", path):
             return self._api(_KINDS[found[1]], found[2], found[3] or "", user, parse_qs(parts.query))
-        if found := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/(refs/pr/\d+|[^/]+)/(.+)", path):
-            return self._file("dataset" if found[1] else "model", found[2], found[3], found[4], user)
+        if found := re.fullmatch(r"/(?:(datasets|spaces)/)?([^/]+/[^/]+)/resolve/(refs/pr/\d+|[^/]+)/(.+)", path):
+            return self._file(_KINDS[found[1] or "models"], found[2], found[3], found[4], user)
         return Answer.refusal(404, "", f"the fake Hub has no route for {line}")
 
     def write(self, path: str, user: str | None, body: bytes) -> Answer:
@@ -216,11 +216,13 @@ def _tree(repository: Repository, revision: str, folder: str) -> Answer:
         return Answer.refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
     files = {path: data for path, data in repository.commits[commit].items() if path.startswith(folder)}
     return Answer.json(
-        [
-            {"type": "file", "path": path, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-            for path, data in files.items()
-        ]
+        [{"type": "file", "path": path, "size": len(data), "oid": git_sha1(data)} for path, data in files.items()]
     )
+
+
+def git_sha1(data: bytes) -> str:
+    """The name that git gives a file's content."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 def _ref(name: str, ref: str, commit: str) -> dict[str, str]:
@@ -272,6 +274,7 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True  # the client was killed, which is what some tests are about
 
         do_HEAD = do_GET
+        do_DELETE = do_POST
 
     return Handler
 

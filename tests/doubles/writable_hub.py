@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from tests.doubles.fake_hub import Answer, FakeHub, Repository
@@ -52,8 +53,11 @@ class WritableHub(FakeHub):
         self.add(name, {}, private=private, members={user})
         return Answer.json({"url": f"{self.url}/{name}", "name": name, "id": "0" * 24})
 
-    def _commit(self, name: str, repository: Repository, lines: list[dict[str, Any]]) -> Answer:
-        files = dict(repository.commits[repository.branches["main"]])
+    def _commit(
+        self, name: str, repository: Repository, lines: list[dict[str, Any]], gone: Sequence[str] = ()
+    ) -> Answer:
+        head = repository.commits[repository.branches["main"]]
+        files = {path: data for path, data in head.items() if path not in gone}
         for line in lines:
             if line["key"] == "file":
                 files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])

@@ -1,0 +1,1 @@
+"""From a local pipeline to a Space on the Hub: stage, verify, upload, watch."""

@@ -1,0 +1,102 @@
+"""Questions to the Hub about Spaces: retried where it is the Hub that fails, one sentence where it refuses."""
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from finetune.pushing import asked
+from pipelines.errors import CinquainError, InputError
+
+__all__ = ["BUILDING", "FAILED", "persist", "space_files", "wait_for_build"]
+
+Answer = TypeVar("Answer")
+
+BUILDING = {"BUILDING", "RUNNING_BUILDING", "APP_STARTING", "RUNNING_APP_STARTING"}
+FAILED = {"NO_APP_FILE", "CONFIG_ERROR", "BUILD_ERROR", "RUNTIME_ERROR"}
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0)
+_POLL_S = 3.0
+_BUILD_S = 45 * 60.0
+"""Seconds that a build may take: torch with CUDA is gigabytes."""
+_LINES = 15
+
+
+def persist(question: Callable[[], Answer], to: str) -> Answer:
+    """An answer of the Hub; asked again where its servers or the network failed.
+
+    Raises:
+        InputError: Not logged in, no right to write, a plan or quota that is missing, a name that is taken.
+        CinquainError: It still fails.
+    """
+    for pause in (*_PAUSES_S, None):
+        try:
+            return asked(question, to)
+        except InputError as error:
+            raise _for_spaces(error, to) from error
+        except CinquainError as error:
+            if pause is None or int(error.parameters.get("status", 500)) < 500:
+                raise
+        time.sleep(pause)
+    raise AssertionError("the last question ends the loop")
+
+
+def _for_spaces(error: InputError, to: str) -> InputError:
+    """A refusal in the words that help for a Space."""
+    said = str(error.__cause__).lower()
+    if error.code == "push_plan":
+        return InputError("publish_plan", to=to)
+    if "quota" in said or "storage limit" in said:
+        return InputError("publish_quota", to=to)
+    if "hardware" in said:
+        return InputError("publish_hardware", to=to)
+    return error
+
+
+def space_files(api: Any, to: str, revision: str = "main") -> dict[str, str]:
+    """Hash of each file of a Space by its path: that of a git object, or SHA-256 of what lies in LFS."""
+    from huggingface_hub.hf_api import RepoFile
+
+    listed = persist(lambda: list(api.list_repo_tree(to, repo_type="space", recursive=True, revision=revision)), to)
+    return {
+        entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id for entry in listed if isinstance(entry, RepoFile)
+    }
+
+
+def wait_for_build(api: Any, to: str, commit: str, tell: Callable[[str], None]) -> None:
+    """Wait until a Space runs a commit.
+
+    Args:
+        api: The Hub.
+        to: ``user/name``.
+        commit: What must run.
+        tell: Gets each new stage.
+
+    Raises:
+        CinquainError: ``publish_build`` with the first lines of the log that tell why; ``publish_build_slow``.
+    """
+    deadline, last = time.monotonic() + _BUILD_S, ""
+    while time.monotonic() < deadline:
+        runtime = persist(lambda: api.get_space_runtime(to), to)
+        stage = str(getattr(runtime.stage, "value", runtime.stage))
+        # Until the build begins, the Hub still tells of the commit before.
+        stale = runtime.raw.get("sha") not in (None, commit)
+        if stage != last:
+            tell(stage)
+            last = stage
+        if stage in FAILED and not stale:
+            build = stage != "RUNTIME_ERROR"
+            raise CinquainError("publish_build", to=to, stage=stage, lines="\n".join(_log(api, to, build=build)))
+        if stage not in BUILDING and stage not in FAILED and not stale:
+            return
+        time.sleep(_POLL_S)
+    raise CinquainError("publish_build_slow", to=to, stage=last, minutes=f"{_BUILD_S / 60:.0f}")
+
+
+def _log(api: Any, to: str, *, build: bool) -> list[str]:
+    """The lines of a log that tell why it failed: those from the first one that names an error."""
+    try:
+        lines = [line.rstrip() for text in api.fetch_space_logs(to, build=build) for line in text.splitlines()]
+    except Exception as error:  # a library without that call, or a log that cannot be had: the stage was told
+        return [f"{type(error).__name__}: {error}"]
+    lines = [line for line in lines if line.strip()]
+    first = next((index for index, line in enumerate(lines) if "error" in line.lower()), max(0, len(lines) - _LINES))
+    return lines[first : first + _LINES] or ["–"]

@@ -1,0 +1,162 @@
+"""Send a verified Space to the Hub, wait until it runs, and ask it.
+
+Every step finds out what is there and changes only what differs, so a publish that was interrupted goes on where it
+stopped when the same command is given again.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from apps.publish.asking import Reply, ask
+from apps.publish.hub import persist, space_files, wait_for_build
+from apps.publish.order import Order
+from apps.publish.staging import Staged
+from apps.publish.verifying import Verified, stage_for, verify
+from apps.web.space import SETTINGS
+from finetune.pushing import account, send
+from pipelines.errors import CinquainError, InputError
+from pipelines.models.hub.errors import endpoint
+
+__all__ = ["Published", "commit", "publish"]
+
+_MESSAGE = "Space by Cinquain"
+_LEFT_ALONE = {".gitattributes"}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A Space that answers on the Hub.
+
+    Attributes:
+        address: Its page.
+        commit: What it runs.
+        changed: How many files were sent or removed.
+        replies: What its endpoints answered there; empty where it sleeps or is paused.
+        verified: What was seen before.
+    """
+
+    address: str
+    commit: str
+    changed: int
+    replies: tuple[Reply, ...]
+    verified: Verified
+
+
+def publish(order: Order) -> Published:
+    """Verify a Space, send it with its weights, wait for its build, ask it.
+
+    Raises:
+        InputError: As ``verify``; and not logged in, no right, a name that is taken, a plan that is missing;
+            ``publish_foreign``: the Space there is not one of Cinquain's; ``publish_private_weights``.
+        CinquainError: The Hub fails, or the build does; ``publish_meanwhile``: somebody else published at that moment.
+    """
+    with order.alone():
+        if order.private and "HF_TOKEN" not in order.secrets and order.model != "scripted" and _own_weights(order):
+            raise InputError("publish_private_weights", to=order.to)
+        verified = verify(order)
+        api = account()
+        commit = _send_weights(order, verified)
+        staged = stage_for(order, verified.weights, commit)
+        head = _repository(api, order)
+        for name, value in order.secrets.items():
+            persist(lambda name=name, value=value: api.add_space_secret(order.to, name, value), order.to)  # type: ignore[misc]
+        for name, value in order.variables.items():
+            persist(lambda name=name, value=value: api.add_space_variable(order.to, name, value), order.to)  # type: ignore[misc]
+        head, changed = _send(api, order, staged, head)
+        _hardware(api, order)
+        order.progress.say("publish_waiting", to=order.to)
+        wait_for_build(api, order.to, head, lambda stage: order.progress.say("publish_stage", stage=stage))
+        replies = _ask(api, order)
+    return Published(f"{endpoint()}/spaces/{order.to}", head, changed, replies, verified)
+
+
+def _own_weights(order: Order) -> bool:
+    """Whether weights go to the Hub with it: a private repository of them opens for the Space by a token only."""
+    from pipelines.models.embedded import EMBEDDED
+    from pipelines.models.reference import hub_reference
+
+    return order.adapter is not None or order.model in EMBEDDED or hub_reference(order.model) is None
+
+
+def _send_weights(order: Order, verified: Verified) -> str:
+    """The commit of the weights on the Hub."""
+    upload = verified.weights.upload
+    if upload is None:
+        return "main"
+    order.progress.say("publish_sending_weights", repository=upload.repository)
+    message = f"Weights of the Space {order.to}"
+    return persist(lambda: send(upload.files, upload.repository, message, private=order.private), upload.repository)
+
+
+def _repository(api: Any, order: Order) -> str:
+    """The newest commit of the Space, which is made where there is none.
+
+    Raises:
+        InputError: ``publish_foreign``.
+    """
+    persist(
+        lambda: api.create_repo(
+            order.to, repo_type="space", space_sdk="gradio", space_hardware=order.hardware, private=order.private,
+            exist_ok=True,
+        ),
+        order.to,
+    )  # fmt: skip
+    files = space_files(api, order.to)
+    if files.keys() - _LEFT_ALONE - {"README.md"} and SETTINGS not in files:
+        raise InputError("publish_foreign", to=order.to)
+    return str(persist(lambda: api.repo_info(order.to, repo_type="space"), order.to).sha)
+
+
+def _send(api: Any, order: Order, staged: Staged, head: str) -> tuple[str, int]:
+    """One commit of what differs; the newest commit, and how many files changed."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    there = space_files(api, order.to)
+    new = [name for name in staged.files if there.get(name) != _git_sha1((staged.folder / name).read_bytes())]
+    gone = sorted(there.keys() - staged.files.keys() - _LEFT_ALONE)
+    if not new and not gone:
+        return head, 0
+    order.progress.say("publish_sending", changed=len(new), removed=len(gone))
+    operations = [CommitOperationAdd(name, staged.folder / name) for name in new]
+    return commit(api, order.to, [*operations, *map(CommitOperationDelete, gone)], _MESSAGE, head), len(new) + len(gone)
+
+
+def commit(api: Any, to: str, operations: list[Any], message: str, head: str) -> str:
+    """One commit upon the one that was looked at.
+
+    Raises:
+        CinquainError: ``publish_meanwhile``: another one came in between.
+    """
+    try:
+        done = persist(
+            lambda: api.create_commit(to, operations, commit_message=message, repo_type="space", parent_commit=head),
+            to,
+        )
+    except CinquainError as error:
+        if error.parameters.get("status") == 412:
+            raise CinquainError("publish_meanwhile", to=to) from error
+        raise
+    return str(done.oid)
+
+
+def _hardware(api: Any, order: Order) -> None:
+    """Ask for the hardware where the Space has another one."""
+    runtime = persist(lambda: api.get_space_runtime(order.to), order.to)
+    if order.hardware not in (runtime.hardware, runtime.requested_hardware):
+        persist(lambda: api.request_space_hardware(order.to, order.hardware), order.to)
+
+
+def _ask(api: Any, order: Order) -> tuple[Reply, ...]:
+    """The same requests as on this machine."""
+    from huggingface_hub import get_token
+
+    info = persist(lambda: api.space_info(order.to), order.to)
+    if not info.host:
+        return ()
+    return tuple(ask(info.host, name, token=get_token()) for name in order.endpoints)
+
+
+def _git_sha1(content: bytes) -> str:
+    """The name that git gives a file's content, which the Hub lists."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

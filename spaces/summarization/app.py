@@ -1,0 +1,6 @@
+"""A Space that serves the page Summarize."""
+
+from apps.web.space import launch_space
+
+if __name__ == "__main__":
+    launch_space(__file__, ["summarize"])

@@ -1,0 +1,204 @@
+"""A Space on the Hub double: sent whole and once, configured, awaited, asked, rolled back, deleted; every refusal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apps.cli.main import main
+from apps.publish import hub as hub_module
+from apps.publish import verifying
+from apps.publish.asking import Reply
+from apps.publish.managing import delete, roll_back, status
+from apps.publish.order import Order
+from apps.publish.publishing import publish
+from apps.publish.trial import Trial
+from apps.web import launch
+from pipelines.errors import CinquainError
+from pipelines.models.progress import Progress
+from tests.doubles.fake_hub import Answer, use_hub
+from tests.doubles.space_hub import Runtime, SpaceHub
+from tests.doubles.tiny import tiny_chat_model
+
+TRIAL = Trial("3.11.0", 1.0, (Reply("translate", "Bonjour.", 0.1),), 10**9)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SpaceHub]:
+    """The double; what needs the package index or a new environment is left to tests of its own."""
+    monkeypatch.setattr(verifying, "resolve", lambda folder, hardware: ["gradio==0"])
+    monkeypatch.setattr(verifying, "environment", lambda staged: Path(sys.executable))
+    monkeypatch.setattr(verifying, "try_space", lambda *given, **named: TRIAL)
+    monkeypatch.setattr(hub_module, "_POLL_S", 0.0)
+    monkeypatch.setattr(hub_module, "_PAUSES_S", (0.0, 0.0))
+    with SpaceHub() as hub:
+        use_hub(hub, tmp_path, monkeypatch)
+        monkeypatch.setenv("HF_TOKEN", "hf_ada")
+        yield hub
+
+
+def order(**changes: Any) -> Order:
+    return Order(**{"space": "translation", "to": "ada/demo", "model": "scripted", **changes})
+
+
+def files(hub: SpaceHub, name: str = "ada/demo") -> dict[str, bytes]:
+    repository = hub.repositories[name]
+    return repository.commits[repository.branches["main"]]
+
+
+def refused(call: Callable[[], object]) -> str:
+    with pytest.raises(CinquainError) as caught:
+        call()
+    assert str(caught.value).rstrip()[-1] in ".)?"
+    return caught.value.code
+
+
+def test_a_space_is_made_private_filled_configured_and_asked(hub: SpaceHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = launch("scripted", port=free_port(), block=False)
+    hub.host = f"http://127.0.0.1:{demo.server_port}"
+    done = publish(order(secrets={"KEY": "value-of-key"}, variables={"WHERE": "here"}, hardware="cpu-upgrade"))
+    demo.close()
+    found = files(hub)
+    assert {"app.py", "README.md", "requirements.txt", "space.json", "LICENSE"} < set(found)
+    assert not [name for name in found if name.startswith(("finetune", "tests")) or "__pycache__" in name]
+    assert json.loads(found["space.json"])["model"] == "scripted"
+    runtime = hub.runtimes["ada/demo"]
+    assert (runtime.secrets, runtime.variables, runtime.hardware) == (
+        {"KEY": "value-of-key"}, {"WHERE": "here"}, "cpu-upgrade"
+    )  # fmt: skip
+    assert hub.repositories["ada/demo"].private
+    assert [reply.text for reply in done.replies] == ["[fr] Good morning, Ada."]
+    assert not any(b"value-of-key" in data for data in found.values())
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_publishing_again_sends_what_changed(hub: SpaceHub) -> None:
+    first = publish(order())
+    assert publish(order()).changed == 0
+    hub.repositories["ada/demo"].commit(files(hub) | {"old.py": b"", "apps/old.py": b""})
+    done = publish(order(language="zh"))
+    assert done.changed == 3  # space.json, and the two that have no place there
+    assert done.commit != first.commit
+    assert "old.py" not in files(hub)
+
+
+def test_weights_go_first_and_are_named_with_their_commit(hub: SpaceHub, tmp_path: Path) -> None:
+    model = tiny_chat_model(tmp_path / "tiny")
+    assert refused(lambda: publish(order(model=str(model)))) == "publish_private_weights"
+    publish(order(model=str(model), private=False))
+    commit = hub.repositories["ada/demo-model"].branches["main"]
+    assert json.loads(files(hub)["space.json"])["model"] == f"ada/demo-model@{commit}"
+    assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= set(files(hub, "ada/demo-model"))
+    assert b"ada/demo-model" in files(hub)["README.md"]
+    assert str(tmp_path).encode() not in b"".join(files(hub).values())
+
+
+def test_back_to_the_revision_before_and_again(hub: SpaceHub) -> None:
+    for language in ("en", "zh", "en"):
+        publish(order(language=language))
+    publish(order(hardware="zero-a10g"))
+    before = files(hub)
+    roll_back("ada/demo", Progress(quiet=True))
+    assert files(hub)["requirements.txt"] != before["requirements.txt"]
+    roll_back("ada/demo", Progress(quiet=True))
+    assert json.loads(files(hub)["space.json"])["language"] == "zh"
+    roll_back("ada/demo", Progress(quiet=True))
+    assert json.loads(files(hub)["space.json"])["language"] == "en"
+    assert refused(lambda: roll_back("ada/demo", Progress(quiet=True))) == "publish_first"
+
+
+def test_status_and_deletion(hub: SpaceHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(lambda: status("ada/demo")) == "publish_unknown"
+    publish(order(model=str(tiny_chat_model(tmp_path / "tiny")), private=False))
+    assert main(["publish", "translation", "--to", "ada/demo", "--status"]) == 0
+    assert "RUNNING on cpu-basic, public" in capsys.readouterr().out
+    assert delete("ada/demo") == ("spaces/ada/demo", "ada/demo-model")
+    assert hub.repositories == {}
+
+
+def test_a_space_of_somebody_is_left_alone(hub: SpaceHub) -> None:
+    hub.add("ada/demo", {"app.py": b"mine", "README.md": b""}, kind="space", members={"ada"})
+    hub.runtimes["ada/demo"] = Runtime("cpu-basic", ["RUNNING"])
+    for call in (lambda: publish(order()), lambda: delete("ada/demo"), lambda: roll_back("ada/demo", Progress())):
+        assert refused(call) == "publish_foreign"
+    assert files(hub)["app.py"] == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "answer", "code"),
+    [
+        ("repos/create", Answer.refusal(403, "", "You don't have the rights"), "push_no_right"),
+        ("repos/create", Answer.refusal(402, "", "Subscribe to PRO"), "publish_plan"),
+        ("commit/main", Answer.refusal(403, "", "Private repository storage limit reached"), "publish_quota"),
+        ("commit/main", Answer.refusal(412, "", "A commit has happened since"), "publish_meanwhile"),
+        ("POST .*/secrets", Answer.refusal(500, "", "Internal Error"), "push_refused"),
+        ("whoami", Answer.refusal(401, "", "Invalid user token."), "push_not_logged_in"),
+    ],
+)
+def test_refusals_are_one_sentence(hub: SpaceHub, pattern: str, answer: Answer, code: str) -> None:
+    hub.faults.append((pattern, answer, None))
+    assert refused(lambda: publish(order(secrets={"KEY": "value-of-key"}))) == code
+
+
+def test_a_hub_that_fails_once_is_asked_again(hub: SpaceHub) -> None:
+    for pattern in ("repos/create", "GET .*/tree", "GET .*/runtime"):
+        hub.faults.append((pattern, Answer.refusal(502, "", "Bad gateway"), 1))
+    assert publish(order()).commit == hub.repositories["ada/demo"].branches["main"]
+
+
+def test_a_build_that_fails_tells_its_first_lines(hub: SpaceHub) -> None:
+    hub.build = ["BUILDING", "BUILD_ERROR"]
+    hub.log = ["--> RUN pip install", "ok", "ERROR: No matching distribution found for torch==9", "again"]
+    with pytest.raises(CinquainError) as caught:
+        publish(order())
+    assert caught.value.code == "publish_build"
+    assert caught.value.parameters["lines"].startswith("ERROR: No matching distribution")
+
+
+def test_two_at_once(hub: SpaceHub) -> None:
+    with order().alone():
+        assert refused(lambda: publish(order())) == "publish_busy"
+
+
+PHASES = ["repos/create", "POST .*/secrets", "commit/main", "GET .*/runtime"]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_kill_in_any_phase_is_made_good(hub: SpaceHub, phase: str) -> None:
+    program = f"""
+import os, re, sys
+sys.path.insert(0, {str(Path.cwd())!r})
+from tests.test_apps_publish_hub import TRIAL, order, verifying, Path
+import huggingface_hub
+verifying.resolve = lambda *given: []
+verifying.environment = lambda staged: Path(sys.executable)
+verifying.try_space = lambda *given, **named: TRIAL
+from apps.publish import hub
+hub._POLL_S = 0.01
+from apps.publish.publishing import publish
+publish(order(secrets={{"KEY": "value-of-key"}}))
+"""
+    hub.hold[phase.rpartition(".*/")[2].removeprefix("POST ")] = 0
+    child = subprocess.Popen([sys.executable, "-c", program], env={**os.environ}, stderr=subprocess.DEVNULL)
+    assert hub.held.wait(60)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    hub.hold.clear()
+    hub.release.set()
+    done = publish(order(secrets={"KEY": "value-of-key"}))
+    assert done.commit == hub.repositories["ada/demo"].branches["main"]
+    assert hub.runtimes["ada/demo"].secrets == {"KEY": "value-of-key"}
+    assert set(files(hub)) == set(done.verified.staged.files)
