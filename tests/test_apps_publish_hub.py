@@ -1,5 +1,6 @@
 """A Space on the Hub double: sent whole and once, configured, awaited, asked, rolled back, deleted; every refusal."""
 
+import io
 import json
 import os
 import signal
@@ -120,12 +121,18 @@ def test_back_to_the_revision_before_and_again(hub: SpaceHub) -> None:
     assert refused(lambda: roll_back("ada/demo", Progress(quiet=True))) == "publish_first"
 
 
-def test_status_and_deletion(hub: SpaceHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_and_deletion(
+    hub: SpaceHub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert refused(lambda: status("ada/demo")) == "publish_unknown"
     publish(order(model=str(tiny_chat_model(tmp_path / "tiny")), private=False))
     assert main(["publish", "translation", "--to", "ada/demo", "--status"]) == 0
     assert "RUNNING on cpu-basic, public" in capsys.readouterr().out
-    assert delete("ada/demo") == ("spaces/ada/demo", "ada/demo-model")
+    ask = ["publish", "translation", "--to", "ada/demo", "--delete"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    assert main(ask) == 1
+    assert set(hub.repositories) == {"ada/demo", "ada/demo-model"}
+    assert main([*ask, "--yes"]) == 0
     assert hub.repositories == {}
 
 

@@ -87,7 +87,10 @@ def stage_for(order: Order, weights: Weights, commit: str) -> Staged:
 
 def _key(staged: Staged, weights: Weights) -> str:
     """One hash of what a trial depends on."""
-    digest = hashlib.sha256(f"{weights.model}\0{weights.adapter}\0{weights.bytes}\n".encode())
+    digest = hashlib.sha256(f"{weights.model}\0{weights.adapter}\n".encode())
+    for name, content in weights.upload.files.items() if weights.upload else ():
+        if isinstance(content, Path):  # of gigabytes: their size and time tell whether they were written anew
+            digest.update(f"{name}\0{content.stat().st_size}\0{content.stat().st_mtime_ns}\n".encode())
     for name in staged.files:
         digest.update(f"{name}\0".encode() + hashlib.sha256((staged.folder / name).read_bytes()).digest())
     return digest.hexdigest()

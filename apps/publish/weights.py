@@ -5,7 +5,6 @@ repository of its own beside the Space: an adapter of a Hub model as adapter, ev
 the embedded model is merged first, because its base is not the file that the Hub has under that name.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from pipelines.models.fingerprint import MERGED_FILE_NAME, file_sha256, read
 from pipelines.models.progress import Progress
 from pipelines.models.reference import hub_reference
 
-__all__ = ["Upload", "Weights", "content_sha256", "find_weights"]
+__all__ = ["Upload", "Weights", "find_weights"]
 
 _MODEL_FILES = (
     "config.json", "generation_config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json",
@@ -166,12 +165,3 @@ def _card(reference: str, to: str) -> str:
 
 def _bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-
-
-def content_sha256(files: Mapping[str, Path | bytes]) -> str:
-    """One hash of names and contents."""
-    digest = hashlib.sha256()
-    for name, content in sorted(files.items()):
-        inner = file_sha256(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
-        digest.update(f"{name}\0{inner}\n".encode())
-    return digest.hexdigest()
