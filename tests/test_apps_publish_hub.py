@@ -30,6 +30,11 @@ from tests.doubles.tiny import tiny_chat_model
 TRIAL = Trial("3.11.0", 1.0, (Reply("translate", "Bonjour.", 0.1),), 10**9)
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_chat_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SpaceHub]:
     """The double; what needs the package index or a new environment is left to tests of its own."""
@@ -96,15 +101,14 @@ def test_publishing_again_sends_what_changed(hub: SpaceHub) -> None:
     assert "old.py" not in files(hub)
 
 
-def test_weights_go_first_and_are_named_with_their_commit(hub: SpaceHub, tmp_path: Path) -> None:
-    model = tiny_chat_model(tmp_path / "tiny")
-    assert refused(lambda: publish(order(model=str(model)))) == "publish_private_weights"
-    publish(order(model=str(model), private=False))
+def test_weights_go_first_and_are_named_with_their_commit(hub: SpaceHub, tiny: Path) -> None:
+    assert refused(lambda: publish(order(model=str(tiny)))) == "publish_private_weights"
+    publish(order(model=str(tiny), private=False))
     commit = hub.repositories["ada/demo-model"].branches["main"]
     assert json.loads(files(hub)["space.json"])["model"] == f"ada/demo-model@{commit}"
     assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= set(files(hub, "ada/demo-model"))
     assert b"ada/demo-model" in files(hub)["README.md"]
-    assert str(tmp_path).encode() not in b"".join(files(hub).values())
+    assert str(tiny).encode() not in b"".join(files(hub).values())
 
 
 def test_back_to_the_revision_before_and_again(hub: SpaceHub) -> None:
@@ -122,10 +126,10 @@ def test_back_to_the_revision_before_and_again(hub: SpaceHub) -> None:
 
 
 def test_status_and_deletion(
-    hub: SpaceHub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    hub: SpaceHub, tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert refused(lambda: status("ada/demo")) == "publish_unknown"
-    publish(order(model=str(tiny_chat_model(tmp_path / "tiny")), private=False))
+    publish(order(model=str(tiny), private=False))
     assert main(["publish", "translation", "--to", "ada/demo", "--status"]) == 0
     assert "RUNNING on cpu-basic, public" in capsys.readouterr().out
     ask = ["publish", "translation", "--to", "ada/demo", "--delete"]
@@ -180,26 +184,27 @@ def test_two_at_once(hub: SpaceHub) -> None:
         assert refused(lambda: publish(order())) == "publish_busy"
 
 
+PUBLISHER = """
+import sys
+from pathlib import Path
+from apps.publish import hub, verifying
+from apps.publish.asking import Reply
+from apps.publish.order import Order
+from apps.publish.publishing import publish
+from apps.publish.trial import Trial
+hub._POLL_S = 0.01
+verifying.resolve = lambda *given: []
+verifying.environment = lambda staged: Path(sys.executable)
+verifying.try_space = lambda *given, **named: Trial("3", 1.0, (Reply("translate", "Bonjour.", 0.1),), None)
+publish(Order("translation", "ada/demo", "scripted", secrets={"KEY": "value-of-key"}))
+"""
 PHASES = ["repos/create", "POST .*/secrets", "commit/main", "GET .*/runtime"]
 
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_kill_in_any_phase_is_made_good(hub: SpaceHub, phase: str) -> None:
-    program = f"""
-import os, re, sys
-sys.path.insert(0, {str(Path.cwd())!r})
-from tests.test_apps_publish_hub import TRIAL, order, verifying, Path
-import huggingface_hub
-verifying.resolve = lambda *given: []
-verifying.environment = lambda staged: Path(sys.executable)
-verifying.try_space = lambda *given, **named: TRIAL
-from apps.publish import hub
-hub._POLL_S = 0.01
-from apps.publish.publishing import publish
-publish(order(secrets={{"KEY": "value-of-key"}}))
-"""
     hub.hold[phase.rpartition(".*/")[2].removeprefix("POST ")] = 0
-    child = subprocess.Popen([sys.executable, "-c", program], env={**os.environ}, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen([sys.executable, "-c", PUBLISHER], stderr=subprocess.DEVNULL)
     assert hub.held.wait(60)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()

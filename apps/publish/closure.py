@@ -4,6 +4,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 __all__ = ["PACKAGES", "ROOT", "Closure", "import_closure"]
@@ -27,6 +28,7 @@ class Closure:
     libraries: frozenset[str]
 
 
+@cache  # a publish stages twice, and reading 170 files takes over a second
 def import_closure(app: Path, root: Path = ROOT) -> Closure:
     """Follow the imports of a file, those inside of functions too, through our packages.
 
