@@ -17,16 +17,17 @@ from pipelines.errors import CinquainError, InputError
 from pipelines.home import offline_variable
 from pipelines.models.hub.errors import endpoint
 
-__all__ = ["Pushed", "account", "asked", "check_name", "public_files", "push", "send"]
+__all__ = ["MODEL_FILES", "Pushed", "account", "asked", "check_name", "public_files", "push", "send"]
 
 Answer = TypeVar("Answer")
 
 _ADAPTER = ("README.md", "adapter_config.json", "adapter_model.safetensors", "cinquain_adapter.json", "loss.png")
-_MERGED = (
+MODEL_FILES = (
     "README.md", "config.json", "generation_config.json", "chat_template.jinja", "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "*.model", "*.safetensors",
-    "model.safetensors.index.json", REPORT,
+    "model.safetensors.index.json",
 )  # fmt: skip
+"""Patterns of what serves a model: nothing else in its folder is published."""
 _TEXTS = (".md", ".json", ".jinja", ".txt")
 _STATUS = {401: "push_not_logged_in", 402: "push_plan", 403: "push_no_right", 409: "push_name_taken"}
 
@@ -132,7 +133,8 @@ def public_files(folder: Path) -> dict[str, Path | bytes]:
             model differs from base and adapter; ``push_path``: a text names a path of this machine.
     """
     adapter = (folder / "adapter_config.json").is_file()
-    found = [path for pattern in (_ADAPTER if adapter else _MERGED) for path in sorted(folder.glob(pattern))]
+    patterns = _ADAPTER if adapter else (*MODEL_FILES, REPORT)
+    found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
     files: dict[str, Path | bytes] = {path.name: path for path in found}
     needed = ("adapter_model.safetensors", "README.md") if adapter else ("config.json", REPORT)
     if not all(name in files for name in needed):

@@ -10,7 +10,16 @@ from pathlib import Path
 
 from pipelines.errors import CinquainError
 
-__all__ = ["NO_SPACE", "disk_errors", "home", "megabytes", "offline_variable", "require_space", "write_atomically"]
+__all__ = [
+    "NO_SPACE",
+    "disk_errors",
+    "exclusive",
+    "home",
+    "megabytes",
+    "offline_variable",
+    "require_space",
+    "write_atomically",
+]
 
 # EFBIG is what a file size limit of the account (`ulimit -f`) gives, EDQUOT a quota: for a person both are "no space".
 # EDQUOT does not exist on Windows.
@@ -53,6 +62,32 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno in _NO_PERMISSION:
             raise CinquainError("disk_permission", path=where, problem=error.strerror or str(error)) from error
         raise CinquainError("disk_failed", path=where, problem=error.strerror or str(error)) from error
+
+
+@contextmanager
+def exclusive(path: Path, busy: CinquainError) -> Iterator[None]:
+    """Keep other processes out while this lasts; the lock of one that was killed is free.
+
+    Args:
+        path: The lock file; its folder is made when missing.
+        busy: What is raised where another process holds it.
+
+    Raises:
+        CinquainError: ``busy``, or what the disk says.
+    """
+    from filelock import FileLock, Timeout
+
+    with disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise busy from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def require_space(path: Path, size: int) -> None:

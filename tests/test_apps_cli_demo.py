@@ -14,17 +14,12 @@ from apps.cli.demo import REQUESTS
 from apps.cli.main import main
 from pipelines import TASKS
 from pipelines.requests import split_options, validate
+from tests.doubles.ports import free_port
 
 
 @pytest.fixture(autouse=True)
 def english(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_each_task_is_shown_once_with_a_valid_request() -> None:

@@ -24,6 +24,7 @@ from apps.web import launch
 from pipelines.errors import CinquainError
 from pipelines.models.progress import Progress
 from tests.doubles.fake_hub import Answer, use_hub
+from tests.doubles.ports import free_port
 from tests.doubles.space_hub import Runtime, SpaceHub
 from tests.doubles.tiny import tiny_chat_model
 
@@ -81,14 +82,6 @@ def test_a_space_is_made_private_filled_configured_and_asked(hub: SpaceHub, monk
     assert hub.repositories["ada/demo"].private
     assert [reply.text for reply in done.replies] == ["[fr] Good morning, Ada."]
     assert not any(b"value-of-key" in data for data in found.values())
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_publishing_again_sends_what_changed(hub: SpaceHub) -> None:

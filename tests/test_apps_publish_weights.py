@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 
 from apps.publish.weights import find_weights
-from finetune.finetuning import finetune
 from finetune.merging import REPORT
 from pipelines.errors import InputError
 from pipelines.models.progress import Progress
 from tests.doubles.tiny import tiny_chat_model
-from tests.doubles.training_rows import tiny_recipe
+from tests.doubles.training_rows import finished_adapter
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT on tied embeddings
 QUIET = Progress(quiet=True)
@@ -18,14 +17,7 @@ QUIET = Progress(quiet=True)
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tiny_chat_model(tmp_path_factory.mktemp("base") / "tiny")
-    changes = {
-        "training__max_steps": 6, "training__evaluate": 3, "data__split": {"validation": 0.1, "test": 0.3},
-        "compare": {"rows": 4, "max_new_tokens": 8, "canaries": 0},
-    }  # fmt: skip
-    done = finetune(tiny_recipe(base, tmp_path_factory.mktemp("run"), **changes))
-    assert done is not None
-    return done.folder
+    return finished_adapter(tmp_path_factory.mktemp("adapter"))
 
 
 def test_an_adapter_of_weights_that_are_not_on_the_hub_is_merged_once(

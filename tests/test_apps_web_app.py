@@ -17,6 +17,7 @@ from pipelines.engines.base import Call
 from pipelines.engines.scripted import ScriptedEngine
 from pipelines.errors import InputError
 from pipelines.wording import sentence
+from tests.doubles.ports import free_port
 
 REPLIES = {
     "translation": "Bonjour.",
@@ -25,13 +26,6 @@ REPLIES = {
     "code_generation": "```python\ndef add(a, b):\n    return a + b\n```",
     "creative_writing": "Snow on the roof\nand no sound.",
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def reply(call: Call) -> str:

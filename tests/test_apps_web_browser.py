@@ -14,6 +14,7 @@ import pytest
 from apps.web import launch
 from pipelines.engines.base import Call, Engine
 from pipelines.engines.scripted import ScriptedEngine
+from tests.doubles.ports import free_port
 
 pytestmark = pytest.mark.browser
 
@@ -112,13 +113,6 @@ class Visit:
         if name == "write_code":
             return str(self.page.locator("#write_code-result .cm-content").inner_text())
         return str(self.page.locator(f"#{name}-result textarea").input_value())
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from apps.cli.main import main
-from finetune.finetuning import finetune
 from finetune.merging import REPORT, merge
 from finetune.pushing import public_files, push
 from finetune.training.prepared import rows_of
@@ -16,8 +15,7 @@ from pipelines import InputError
 from pipelines.errors import CinquainError
 from pipelines.models import resolve_adapter
 from tests.doubles.fake_hub import Answer, use_hub
-from tests.doubles.tiny import tiny_chat_model
-from tests.doubles.training_rows import tiny_recipe
+from tests.doubles.training_rows import finished_adapter
 from tests.doubles.writable_hub import WritableHub
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT on tied embeddings
@@ -27,14 +25,7 @@ SENT = {"README.md", "adapter_config.json", "adapter_model.safetensors", "cinqua
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tiny_chat_model(tmp_path_factory.mktemp("base") / "tiny")
-    changes = {
-        "training__max_steps": 6, "training__evaluate": 3, "data__split": {"validation": 0.1, "test": 0.3},
-        "compare": {"rows": 4, "max_new_tokens": 8, "canaries": 0},
-    }  # fmt: skip
-    done = finetune(tiny_recipe(base, tmp_path_factory.mktemp("run"), **changes))
-    assert done is not None
-    return done.folder
+    return finished_adapter(tmp_path_factory.mktemp("adapter"))
 
 
 @pytest.fixture

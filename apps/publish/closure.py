@@ -53,6 +53,8 @@ def import_closure(app: Path, root: Path = ROOT) -> Closure:
                 found.add(other)
                 if other.suffix == ".py":
                     waiting.append(other)
+                if other.name == "__init__.py":
+                    found.update(_data(other.parent))
     return Closure(
         tuple(sorted(path.relative_to(root) for path in found)),
         frozenset(libraries - sys.stdlib_module_names - {"__future__"} - {path.stem for path in found}),
@@ -78,7 +80,6 @@ def _ours(tree: ast.AST, path: Path, app: Path, root: Path) -> Iterator[Path]:
             place = root.joinpath(*parts[:length])
             if (package := place / "__init__.py").is_file():
                 yield package
-                yield from _data(place)
             elif (module := place.with_suffix(".py")).is_file():
                 yield module
     for node in ast.walk(tree):

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 from finetune.pushing import asked
 from pipelines.errors import CinquainError, InputError
 
-__all__ = ["BUILDING", "FAILED", "persist", "space_files", "wait_for_build"]
+__all__ = ["persist", "space_files", "wait_for_build"]
 
 Answer = TypeVar("Answer")
 
-BUILDING = {"BUILDING", "RUNNING_BUILDING", "APP_STARTING", "RUNNING_APP_STARTING"}
-FAILED = {"NO_APP_FILE", "CONFIG_ERROR", "BUILD_ERROR", "RUNTIME_ERROR"}
+_BUILDING = {"BUILDING", "RUNNING_BUILDING", "APP_STARTING", "RUNNING_APP_STARTING"}
+_FAILED = {"NO_APP_FILE", "CONFIG_ERROR", "BUILD_ERROR", "RUNTIME_ERROR"}
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 _POLL_S = 3.0
 _BUILD_S = 45 * 60.0
@@ -82,10 +82,10 @@ def wait_for_build(api: Any, to: str, commit: str, tell: Callable[[str], None]) 
         if stage != last:
             tell(stage)
             last = stage
-        if stage in FAILED and not stale:
+        if stage in _FAILED and not stale:
             build = stage != "RUNTIME_ERROR"
             raise CinquainError("publish_build", to=to, stage=stage, lines="\n".join(_log(api, to, build=build)))
-        if stage not in BUILDING and stage not in FAILED and not stale:
+        if stage not in _BUILDING and stage not in _FAILED and not stale:
             return
         time.sleep(_POLL_S)
     raise CinquainError("publish_build_slow", to=to, stage=last, minutes=f"{_BUILD_S / 60:.0f}")

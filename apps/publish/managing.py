@@ -52,10 +52,9 @@ def status(to: str) -> Status:
     newest = _history(api, to)[0]
     stage = getattr(runtime.stage, "value", runtime.stage)
     hardware = runtime.hardware or runtime.requested_hardware or "–"
-    weights = [name for name in (f"{to}-model", f"{to}-adapter") if api.repo_exists(name)]
     return Status(
         f"{endpoint()}/spaces/{to}", newest.commit_id, newest.title, str(stage), str(hardware), bool(info.private),
-        (f"spaces/{to}", *weights),
+        (f"spaces/{to}", *_weights(api, to)),
     )  # fmt: skip
 
 
@@ -95,12 +94,18 @@ def delete(to: str) -> tuple[str, ...]:
         What is gone.
     """
     api = _of_ours(to)
-    gone = status(to).repositories
-    for name in gone[1:]:
+    weights = _weights(api, to)
+    for name in weights:
         persist(lambda name=name: api.delete_repo(name, missing_ok=True), to)  # type: ignore[misc]
     # Last, so that a deletion that was interrupted can be asked for again.
     persist(lambda: api.delete_repo(to, repo_type="space", missing_ok=True), to)
-    return gone
+    return (f"spaces/{to}", *weights)
+
+
+def _weights(api: Any, to: str) -> list[str]:
+    """Repositories of weights that were sent with a Space."""
+    names = (f"{to}-model", f"{to}-adapter")
+    return [name for name in names if persist(lambda name=name: api.repo_exists(name), to)]  # type: ignore[misc]
 
 
 def _of_ours(to: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from apps.web.app import PAGES
 from pipelines.errors import InputError, nearest
-from pipelines.home import disk_errors, home
+from pipelines.home import exclusive, home
 from pipelines.models.progress import Progress
 
 __all__ = ["HARDWARE", "Order", "named_values"]
@@ -86,19 +86,8 @@ class Order:
         Raises:
             InputError: ``publish_busy``.
         """
-        from filelock import FileLock, Timeout
-
-        with disk_errors(self.place):
-            self.place.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.place / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise InputError("publish_busy", to=self.to) from error
-        try:
+        with exclusive(self.place / ".lock", InputError("publish_busy", to=self.to)):
             yield
-        finally:
-            lock.release()
 
 
 def named_values(names: list[str], option: str) -> dict[str, str]:

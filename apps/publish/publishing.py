@@ -52,18 +52,15 @@ def publish(order: Order) -> Published:
         CinquainError: The Hub fails, or the build does; ``publish_meanwhile``: somebody else published at that moment.
     """
     with order.alone():
-        if order.private and "HF_TOKEN" not in order.secrets and order.model != "scripted" and _own_weights(order):
-            raise InputError("publish_private_weights", to=order.to)
-        verified = verify(order)
+        verified = verify(order, sending=True)
         api = account()
-        commit = _send_weights(order, verified)
-        staged = stage_for(order, verified.weights, commit)
-        head = _repository(api, order)
+        staged = _with_weights(order, verified)
+        head, there = _repository(api, order)
         for name, value in order.secrets.items():
             persist(lambda name=name, value=value: api.add_space_secret(order.to, name, value), order.to)  # type: ignore[misc]
         for name, value in order.variables.items():
             persist(lambda name=name, value=value: api.add_space_variable(order.to, name, value), order.to)  # type: ignore[misc]
-        head, changed = _send(api, order, staged, head)
+        head, changed = _send(api, order, staged, head, there)
         _hardware(api, order)
         order.progress.say("publish_waiting", to=order.to)
         wait_for_build(api, order.to, head, lambda stage: order.progress.say("publish_stage", stage=stage))
@@ -71,26 +68,19 @@ def publish(order: Order) -> Published:
     return Published(f"{endpoint()}/spaces/{order.to}", head, changed, replies, verified)
 
 
-def _own_weights(order: Order) -> bool:
-    """Whether weights go to the Hub with it: a private repository of them opens for the Space by a token only."""
-    from pipelines.models.embedded import EMBEDDED
-    from pipelines.models.reference import hub_reference
-
-    return order.adapter is not None or order.model in EMBEDDED or hub_reference(order.model) is None
-
-
-def _send_weights(order: Order, verified: Verified) -> str:
-    """The commit of the weights on the Hub."""
+def _with_weights(order: Order, verified: Verified) -> Staged:
+    """The Space that names its weights with their commit, once they are on the Hub."""
     upload = verified.weights.upload
     if upload is None:
-        return "main"
+        return verified.staged
     order.progress.say("publish_sending_weights", repository=upload.repository)
     message = f"Weights of the Space {order.to}"
-    return persist(lambda: send(upload.files, upload.repository, message, private=order.private), upload.repository)
+    sent = persist(lambda: send(upload.files, upload.repository, message, private=order.private), upload.repository)
+    return stage_for(order, verified.weights, sent)
 
 
-def _repository(api: Any, order: Order) -> str:
-    """The newest commit of the Space, which is made where there is none.
+def _repository(api: Any, order: Order) -> tuple[str, dict[str, str]]:
+    """The newest commit of the Space, which is made where there is none, and the hashes of its files.
 
     Raises:
         InputError: ``publish_foreign``.
@@ -102,17 +92,18 @@ def _repository(api: Any, order: Order) -> str:
         ),
         order.to,
     )  # fmt: skip
-    files = space_files(api, order.to)
-    if files.keys() - _LEFT_ALONE - {"README.md"} and SETTINGS not in files:
+    # The commit first: what comes between it and the listing is noticed when upon this commit nothing can be put.
+    head = str(persist(lambda: api.repo_info(order.to, repo_type="space"), order.to).sha)
+    there = space_files(api, order.to)
+    if there.keys() - _LEFT_ALONE - {"README.md"} and SETTINGS not in there:
         raise InputError("publish_foreign", to=order.to)
-    return str(persist(lambda: api.repo_info(order.to, repo_type="space"), order.to).sha)
+    return head, there
 
 
-def _send(api: Any, order: Order, staged: Staged, head: str) -> tuple[str, int]:
+def _send(api: Any, order: Order, staged: Staged, head: str, there: dict[str, str]) -> tuple[str, int]:
     """One commit of what differs; the newest commit, and how many files changed."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    there = space_files(api, order.to)
     new = [name for name in staged.files if there.get(name) != _git_sha1((staged.folder / name).read_bytes())]
     gone = sorted(there.keys() - staged.files.keys() - _LEFT_ALONE)
     if not new and not gone:

@@ -13,6 +13,7 @@ from apps.publish.scan import refuse_private
 from apps.publish.staging import Staged, stage
 from apps.publish.trial import Trial, environment, try_space
 from apps.publish.weights import Weights, find_weights
+from pipelines.errors import InputError
 from pipelines.generation import Note
 from pipelines.home import megabytes, write_atomically
 
@@ -41,17 +42,24 @@ class Verified:
     notes: tuple[Note, ...]
 
 
-def verify(order: Order) -> Verified:
+def verify(order: Order, *, sending: bool = False) -> Verified:
     """Stage a Space, check it, run it, ask it. Nothing is sent; only the package index is asked.
 
     A Space that was tried and has not changed since is not tried again: an interrupted publish goes on.
 
+    Args:
+        order: The order.
+        sending: Whether it will be sent: then the Space must be able to read its weights.
+
     Raises:
-        InputError: A wrong card, a key or a path in a file, an unknown model, adapter or hardware.
+        InputError: ``publish_private_weights``; a wrong card, a key or a path in a file, an unknown model, adapter or
+            hardware.
         CinquainError: It does not resolve, install, start or answer.
     """
     order.check()
     weights = find_weights(order.model, order.adapter, order.to, order.progress)
+    if sending and weights.upload and order.private and "HF_TOKEN" not in order.secrets:
+        raise InputError("publish_private_weights", to=order.to)
     staged = stage_for(order, weights, "main")
     check_card(staged.folder / "README.md", gradio_version())
     refuse_private(staged.folder, order.secrets)

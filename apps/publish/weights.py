@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune.pushing import public_files
+from finetune.merging import REPORT
+from finetune.pushing import MODEL_FILES, public_files
 from pipelines.errors import InputError
 from pipelines.home import home
 from pipelines.models import resolve, resolve_adapter
@@ -20,11 +21,6 @@ from pipelines.models.reference import hub_reference
 
 __all__ = ["Upload", "Weights", "find_weights"]
 
-_MODEL_FILES = (
-    "config.json", "generation_config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json",
-    "special_tokens_map.json", "vocab.json", "merges.txt", "*.model", "*.safetensors", "model.safetensors.index.json",
-    "README.md", MERGED_FILE_NAME,
-)  # fmt: skip
 _CARD = """---
 license: {license}
 library_name: transformers
@@ -140,9 +136,9 @@ def _merged(adapter: Path, progress: Progress) -> Path:
 
 def _model_files(folder: Path, reference: str, to: str) -> dict[str, Path | bytes]:
     """What of a model's folder serves it, with a card where it has none."""
-    if (folder / "cinquain_merge.json").is_file():
+    if (folder / REPORT).is_file():
         return public_files(folder)
-    found = [path for pattern in _MODEL_FILES for path in sorted(folder.glob(pattern))]
+    found = [path for pattern in (*MODEL_FILES, MERGED_FILE_NAME) for path in sorted(folder.glob(pattern))]
     files: dict[str, Path | bytes] = {path.name: path for path in found}
     if "README.md" not in files:
         files["README.md"] = _card(reference, to).encode()

@@ -31,7 +31,7 @@ from finetune.data.sources import OpenSource, open_sources
 from finetune.data.workers import processes_for, work_all
 from finetune.data.writing import write
 from pipelines.errors import CinquainError, InputError
-from pipelines.home import disk_errors, require_space, write_atomically
+from pipelines.home import disk_errors, exclusive, require_space, write_atomically
 from pipelines.provenance import environment
 
 __all__ = ["Plan", "plan", "prepare"]
@@ -114,33 +114,23 @@ def prepare(
             ``out`` holds something else.
         CinquainError: Another preparation works on ``out`` (``data_in_use``), a process died, the disk is full.
     """
-    from filelock import FileLock, Timeout
-
     progress = progress or RowProgress(quiet=True)
     began = time.monotonic()
     planned = plan(config, out)
     out = planned.out
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / ".prepare.lock")
+    with exclusive(out / ".prepare.lock", CinquainError("data_in_use", out=str(out))):
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise CinquainError("data_in_use", out=str(out)) from None
-    try:
-        staged = planned.work / "result"
-        if not (staged / "ledger.json").is_file():
-            if ledger := whole_result(out, planned.identity, overwrite=overwrite):
-                shutil.rmtree(out / WORK, ignore_errors=True)  # of a run that was killed at its very end
-                progress.say("data_nothing_to_do", out=str(out))
-                return ledger
-            _stage(planned, staged, processes, progress, language, began)
-        return publish(staged, out)
-    except KeyboardInterrupt:
-        progress.say("data_go_on", out=str(out))
-        raise
-    finally:
-        lock.release()
+            staged = planned.work / "result"
+            if not (staged / "ledger.json").is_file():
+                if ledger := whole_result(out, planned.identity, overwrite=overwrite):
+                    shutil.rmtree(out / WORK, ignore_errors=True)  # of a run that was killed at its very end
+                    progress.say("data_nothing_to_do", out=str(out))
+                    return ledger
+                _stage(planned, staged, processes, progress, language, began)
+            return publish(staged, out)
+        except KeyboardInterrupt:
+            progress.say("data_go_on", out=str(out))
+            raise
 
 
 def _stage(

@@ -22,7 +22,7 @@ from finetune.data.results import WORK
 from finetune.data.row import Row
 from finetune.recipe import Recipe
 from pipelines.errors import CinquainError, InputError
-from pipelines.home import disk_errors, write_atomically
+from pipelines.home import disk_errors, exclusive, write_atomically
 
 __all__ = ["RunFolder", "identity_of"]
 
@@ -85,19 +85,8 @@ class RunFolder:
         Raises:
             CinquainError: ``training_in_use``.
         """
-        from filelock import FileLock, Timeout
-
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".training.lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                raise CinquainError("training_in_use", out=str(self.path)) from None
-        try:
+        with exclusive(self.path / ".training.lock", CinquainError("training_in_use", out=str(self.path))):
             yield
-        finally:
-            lock.release()
 
     def claim(self, recipe: Recipe, identity: str) -> None:
         """See that this folder belongs to this recipe, or make it so where it is empty.

@@ -1,7 +1,6 @@
 """A real ``transformers serve`` on this machine."""
 
 import os
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -12,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from tests.doubles.ports import free_port
 
 __all__ = ["serving"]
 
@@ -27,7 +28,7 @@ def serving(model: Path, log: Path) -> Iterator[str]:
     if missing or not program.exists():
         reason = f"needs transformers serve, which lacks {missing}: pip install -c constraints.txt -e '.[test]'"
         (pytest.fail if os.environ.get("CINQUAIN_REQUIRE_ALL") == "1" else pytest.skip)(reason)
-    port = _free_port()
+    port = free_port()
     line = [str(program), "serve", str(model), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
     with log.open("wb") as output:
         server = subprocess.Popen(line, stdout=output, stderr=output, env={**os.environ, "HF_HUB_OFFLINE": "1"})
@@ -50,12 +51,6 @@ def serving(model: Path, log: Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _healthy(port: int) -> bool:

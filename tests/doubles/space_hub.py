@@ -49,18 +49,13 @@ class SpaceHub(WritableHub):
             wanted = json.loads(body)
             self.repositories.pop(f"{wanted.get('organization') or user}/{wanted['name']}", None)
             return Answer.json({})
-        found = re.fullmatch(r"/api/spaces/([^/]+/[^/]+)/(preupload/main|commit/main|secrets|variables|hardware)", path)
+        found = re.fullmatch(r"/api/spaces/([^/]+/[^/]+)/(secrets|variables|hardware)", path)
         if found is None:
             return super().write(path, user, body)
         repository = self._repository("space", found[1], user)
         if isinstance(repository, Answer):
             return repository
         runtime = self.runtimes[found[1]]
-        if found[2].startswith("preupload"):
-            plain = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
-            return Answer.json({"files": [plain | {"path": file["path"]} for file in json.loads(body)["files"]]})
-        if found[2].startswith("commit"):
-            return self._commit_space(found[1], repository, [json.loads(line) for line in body.splitlines()])
         given = json.loads(body)
         if found[2] == "hardware":
             runtime.hardware = given["flavor"]
@@ -80,13 +75,13 @@ class SpaceHub(WritableHub):
             return Answer.json({"url": f"{self.url}/spaces/{name}", "name": name, "id": "0" * 24})
         return answer
 
-    def _commit_space(self, name: str, repository: Repository, lines: list[dict[str, Any]]) -> Answer:
+    def _commit(self, name: str, repository: Repository, lines: list[dict[str, Any]]) -> Answer:
+        if repository.kind != "space":
+            return super()._commit(name, repository, lines)
         header = next(line["value"] for line in lines if line["key"] == "header")
-        head = repository.branches["main"]
-        if header.get("parentCommit") not in (None, head):
+        if header.get("parentCommit") not in (None, repository.branches["main"]):
             return Answer.refusal(412, "", "A commit has happened since. Please refresh and try again.")
-        gone = [line["value"]["path"] for line in lines if line["key"] == "deletedFile"]
-        answer = self._commit(name, repository, lines, gone)
+        answer = super()._commit(name, repository, lines)
         self.runtimes[name].titles[repository.branches["main"]] = header["summary"]
         self.runtimes[name].stages = list(self.build)
         return answer

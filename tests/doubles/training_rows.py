@@ -6,8 +6,9 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
+from finetune.finetuning import finetune
 from finetune.recipe import Recipe, parse_recipe
-from tests.doubles.tiny import CHAT_TEMPLATE, PAIRS, tiny_llama, tiny_tokenizer
+from tests.doubles.tiny import CHAT_TEMPLATE, PAIRS, tiny_chat_model, tiny_llama, tiny_tokenizer
 from tests.doubles.tiny_adapters import turned
 
 THINKING = CHAT_TEMPLATE.replace(
@@ -86,3 +87,15 @@ def folder_of(folder: Path, template: str | None) -> str:
     tokenizer.save_pretrained(folder)
     tiny_llama(len(tokenizer)).save_pretrained(folder)
     return str(folder)
+
+
+def finished_adapter(folder: Path) -> Path:
+    """An adapter that ``finetune`` trained for some steps on a tiny chat model, and judged on four rows."""
+    base = tiny_chat_model(folder / "base" / "tiny")
+    changes = {
+        "training__max_steps": 6, "training__evaluate": 3, "data__split": {"validation": 0.1, "test": 0.3},
+        "compare": {"rows": 4, "max_new_tokens": 8, "canaries": 0},
+    }  # fmt: skip
+    done = finetune(tiny_recipe(base, folder / "run", **changes))
+    assert done is not None
+    return done.folder

@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from tests.doubles.fake_hub import Answer, FakeHub, Repository
@@ -28,17 +27,17 @@ class WritableHub(FakeHub):
             return Answer.json({"errors": [], "warnings": []})
         if path == "/api/repos/create":
             return self._create(user, json.loads(body))
-        found = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", path)
+        found = re.fullmatch(r"/api/(model|space)s/([^/]+/[^/]+)/(preupload|commit)/main", path)
         if found is None:
             return super().write(path, user, body)
-        repository = self._repository("model", found[1], user)
+        repository = self._repository(found[1], found[2], user)
         if isinstance(repository, Answer):
             return repository
-        if found[2] == "preupload":
+        if found[3] == "preupload":
             files = json.loads(body)["files"]
             answer = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
             return Answer.json({"files": [answer | {"path": file["path"]} for file in files]})
-        return self._commit(found[1], repository, [json.loads(line) for line in body.splitlines()])
+        return self._commit(found[2], repository, [json.loads(line) for line in body.splitlines()])
 
     def _create(self, user: str, wanted: dict[str, Any]) -> Answer:
         owner = wanted.get("organization") or user
@@ -53,13 +52,12 @@ class WritableHub(FakeHub):
         self.add(name, {}, private=private, members={user})
         return Answer.json({"url": f"{self.url}/{name}", "name": name, "id": "0" * 24})
 
-    def _commit(
-        self, name: str, repository: Repository, lines: list[dict[str, Any]], gone: Sequence[str] = ()
-    ) -> Answer:
-        head = repository.commits[repository.branches["main"]]
-        files = {path: data for path, data in head.items() if path not in gone}
+    def _commit(self, name: str, repository: Repository, lines: list[dict[str, Any]]) -> Answer:
+        files = dict(repository.commits[repository.branches["main"]])
         for line in lines:
             if line["key"] == "file":
                 files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            elif line["key"] == "deletedFile":
+                files.pop(line["value"]["path"], None)
         commit = repository.commit(files)
         return Answer.json({"success": True, "commitOid": commit, "commitUrl": f"{self.url}/{name}/commit/{commit}"})
