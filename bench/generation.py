@@ -103,7 +103,9 @@ def compare(translate: Pipeline, rounds: int, only: str = "") -> Iterator[tuple[
     }
     for name, (batch, side, size) in workloads.items():
         if only in name:
-            ours(engine, batch[:1]), side(batch[:1], 1)  # warm-up
+            # Warm-up. CUDA loads the kernels of a batch as they are first used; on a processor a batch takes minutes.
+            first = batch if engine.model.device.type == "cuda" else batch[:1]
+            ours(engine, first), side(first, size if len(first) > 1 else 1)
             times = min(rounds, MIXED_ROUNDS) if len(batch) > 16 else rounds
             figures = paired(lambda c=batch: ours(engine, c), lambda c=batch, p=side, n=size: p(c, n), times)  # type: ignore[misc]
             yield name, figures

@@ -5,7 +5,6 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from pipelines.errors import CinquainError
@@ -17,14 +16,15 @@ def main(arguments: list[str]) -> int:
     """Train as a recipe says, and judge the adapter.
 
     Args:
-        arguments: Path of the recipe, then values that replace the recipe's: ``training.epochs=2``.
+        arguments: Path of the recipe, or name of one that ships; then values that replace the recipe's:
+            ``training.epochs=2``.
 
     Returns:
         The exit code.
     """
     from finetune.data.settings import read_value
     from finetune.finetuning import finetune
-    from finetune.recipe import load_recipe
+    from finetune.recipe import find_recipe, load_recipe
     from finetune.training.progress import TrainingProgress
 
     if not arguments or arguments[0].startswith("-"):
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         changes[name] = read_value(value)
     progress = TrainingProgress(quiet=not first)
     try:
-        finetune(load_recipe(Path(arguments[0]), changes), progress=progress)
+        finetune(load_recipe(find_recipe(arguments[0]), changes), progress=progress)
     except CinquainError as error:
         progress.tell(error)
         return error.exit_code

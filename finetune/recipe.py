@@ -10,7 +10,16 @@ from finetune.data.config import DataConfig
 from finetune.data.settings import beside, model_beside, read_yaml
 from pipelines.errors import InputError, nearest
 
-__all__ = ["RECIPES", "AdapterConfig", "CompareConfig", "Recipe", "TrainingConfig", "load_recipe", "parse_recipe"]
+__all__ = [
+    "RECIPES",
+    "AdapterConfig",
+    "CompareConfig",
+    "Recipe",
+    "TrainingConfig",
+    "find_recipe",
+    "load_recipe",
+    "parse_recipe",
+]
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 """Folder of the recipes that ship."""
@@ -110,6 +119,21 @@ class Recipe(_Strict):
                     raise ValueError(f"data.{name} is {values['data'][name]!r}, and {name} is {value!r}; leave it out")
             values = {**values, "data": {**values["data"], **shared}}
         return values
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe: a path, or the name of one that ships.
+
+    Raises:
+        InputError: ``recipe_unknown``, with the nearest names.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    shipped = {each.stem: each for each in sorted(RECIPES.glob("*.yaml"))}
+    if name in shipped:
+        return shipped[name]
+    raise InputError("recipe_unknown", found=name, nearest=nearest(Path(name).stem, list(shipped)))
 
 
 def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:

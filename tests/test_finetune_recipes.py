@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from apps.cli.main import main
-from apps.cli.recipes import explained, find_recipe
-from finetune.recipe import RECIPES, Recipe, load_recipe
+from apps.cli.recipes import explained
+from finetune.__main__ import main as launched
+from finetune.recipe import RECIPES, Recipe, find_recipe, load_recipe
 from pipelines.models.catalog import entries
 from pipelines.tasks import TASKS
 
@@ -81,3 +82,10 @@ def test_bad_input_is_one_sentence(
     assert expected in error
     assert error.count("\n") == 1
     assert not any(tmp_path.iterdir())
+
+
+def test_processes_that_are_launched_take_the_names_of_recipes_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert launched(["translation", "training.epoch=2"]) == 2  # found, and read as far as the wrong key
+    assert "epochs" in capsys.readouterr().err
+    assert launched(["tranlation"]) == 2
+    assert "Did you mean: translation" in capsys.readouterr().err

@@ -116,16 +116,31 @@ def test_what_all_rows_begin_with_is_computed_once(examples: Examples) -> None:
     assert packed["input_ids"][0, : len(BEGINNING)].tolist() == BEGINNING
 
 
-def test_logits_are_computed_only_where_the_loss_is(model: Any, examples: Examples) -> None:
-    (part,) = Collator(examples, 10_000, PAD)([1, 4])["passes"]  # two rows whose replies have 2 and 1 tokens
-    assert part["targets"].shape == (2, 2)
-    kept = model(
-        **{name: part[name] for name in ("input_ids", "position_ids", "attention_mask")},
-        logits_to_keep=part["columns"],
-    ).logits
-    assert kept.shape == (2, 2, 64)
+@pytest.mark.parametrize("packed", [False, True])
+def test_logits_are_computed_only_where_the_loss_is(model: Any, examples: Examples, packed: bool) -> None:
+    (part,) = Collator(examples, 10_000, PAD, packed=packed)([1, 4])["passes"]  # replies of 2 tokens and of 1
+    shapes: list[tuple[int, ...]] = []
+    hook = model.get_output_embeddings().register_forward_hook(lambda _, __, logits: shapes.append(logits.shape))
+    loss = summed_loss(model, part, inputs_for(model))
     without = frozenset(inputs_for(model)) - {"logits_to_keep"}  # a model that cannot leave any out
-    assert torch.allclose(summed_loss(model, part, inputs_for(model)), summed_loss(model, part, without), rtol=1e-12)
+    assert torch.allclose(loss, summed_loss(model, part, without), rtol=1e-12)
+    hook.remove()
+    assert shapes == [(1, 3, 64), (*part["targets"].shape, 64)]
+
+
+def test_padded_rows_need_no_mask(model: Any, examples: Examples) -> None:
+    (part,) = Collator(examples, 10_000, PAD)([0, 1, 2])["passes"]
+    assert set(part) == {"input_ids", "targets", "read"}  # a mask keeps CUDA from its fastest attention
+    ids = part["input_ids"]
+    lengths = [len(examples[place].tokens) - 1 for place in (2, 1, 0)]  # the longest first
+    changed = ids.clone()
+    for row, length in enumerate(lengths):
+        changed[row, length:] = 61
+    with torch.no_grad():
+        before, after = model(input_ids=ids).logits, model(input_ids=changed).logits
+    for row, length in enumerate(lengths):
+        assert torch.equal(before[row, :length], after[row, :length])
+    assert int(part["read"]) == sum(len(examples[place].tokens) for place in (0, 1, 2))
 
 
 def test_a_process_without_examples_reads_one_for_nothing(model: Any, examples: Examples) -> None:

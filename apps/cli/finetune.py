@@ -38,8 +38,8 @@ def finetune(
     lang: Language = None,
 ) -> None:
     """Teach a model with LoRA, and see whether it helped."""
-    from apps.cli.recipes import explained, find_recipe
-    from finetune.recipe import load_recipe
+    from apps.cli.recipes import explained
+    from finetune.recipe import find_recipe, load_recipe
 
     path, given = find_recipe(recipe), parse_settings(changes or [], "KEY=VALUE")
     loaded = load_recipe(path, given)

@@ -1,4 +1,4 @@
-"""Recipes on the command line: found by path or name, and explained value by value."""
+"""Recipes on the command line: explained value by value."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,25 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from finetune.recipe import Recipe
 
-__all__ = ["explained", "find_recipe"]
-
-
-def find_recipe(name: str) -> Path:
-    """The file of a recipe: a path, or the name of one that ships.
-
-    Raises:
-        InputError: ``recipe_unknown``, with the nearest names.
-    """
-    from finetune.recipe import RECIPES
-    from pipelines.errors import InputError, nearest
-
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    shipped = {each.stem: each for each in sorted(RECIPES.glob("*.yaml"))}
-    if name in shipped:
-        return shipped[name]
-    raise InputError("recipe_unknown", found=name, nearest=nearest(Path(name).stem, list(shipped)))
+__all__ = ["explained"]
 
 
 def explained(path: Path, changes: Mapping[str, Any], recipe: "Recipe") -> dict[str, dict[str, Any]]:

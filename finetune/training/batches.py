@@ -57,7 +57,7 @@ class Collator:
     Args:
         examples: The examples.
         tokens: Most padded tokens of one pass; a longer example has a pass of its own.
-        pad: Id to pad with; never read by the model and never a target.
+        pad: Id to pad with; behind the last token of a row, so that no token of it sees it, and never a target.
         packed: Lay the examples of a pass end to end in one row, behind the tokens that all of them begin with (the
             system message, the instruction), which are then computed once. A mask keeps each example to itself and
             that beginning, so that the gradient is the same.
@@ -70,10 +70,10 @@ class Collator:
         """The passes of a step.
 
         Returns:
-            ``passes``: for each the tensors ``input_ids`` and ``position_ids`` (rows, columns), ``attention_mask``
-            where anything is padded, ``columns``: those in which any row has a target, ``targets`` (rows, these
-            columns); for an encoder–decoder model the inputs of both sides, and targets for all columns.
-            ``trained``: number of targets in all of them, ``read``: tokens without padding.
+            ``passes``: for each the tensors ``input_ids`` and ``targets`` (rows, columns), and where rows are laid end
+            to end ``position_ids`` and ``attention_mask``; for an encoder–decoder model the inputs of both sides;
+            ``read``: its tokens without padding.
+            ``trained``: number of targets in all of them, ``read``: tokens of all of them.
         """
         examples = [self._examples[place] for place in places]
         if not examples:  # fewer examples than processes are left: this one reads one, for nothing
@@ -81,7 +81,11 @@ class Collator:
             examples = [Example(first.tokens, first.labels & False, first.encoder)]
         lengths = [len(each.tokens) + (len(each.encoder) if each.encoder is not None else 0) for each in examples]
         passes = [
-            self._padded([examples[place] for place in bundle]) for bundle in cut(lengths, self._tokens, self._packed)
+            {
+                **self._padded([examples[place] for place in bundle]),
+                "read": torch.tensor(sum(lengths[place] for place in bundle)),
+            }
+            for bundle in cut(lengths, self._tokens, self._packed)
         ]
         trained = sum(int((each["targets"] != IGNORED).sum()) for each in passes)
         return {"passes": passes, "trained": torch.tensor(trained), "read": torch.tensor(sum(lengths))}
@@ -94,15 +98,13 @@ class Collator:
         targets = [_targets(each) for each in examples]
         if self._packed:
             return _packed(rows, targets)
+        # Padding comes last, where no token of a row looks: so causal attention needs no mask, without which CUDA has
+        # faster kernels and none whose gradients are wrong (see trainer.py).
         width = max(map(len, rows))
-        # Rows end together, so that the replies stand in the same columns: only there logits are computed.
-        inputs = {
-            "input_ids": torch.stack([_left(row, width, self._pad) for row in rows]),
-            "position_ids": torch.stack([_left(torch.arange(len(row)), width, 0) for row in rows]),
+        return {
+            "input_ids": torch.stack([_right(row, width, self._pad) for row in rows]),
+            "targets": torch.stack([_right(row, width, IGNORED) for row in targets]),
         }
-        if any(len(row) < width for row in rows):
-            inputs["attention_mask"] = torch.stack([_left(torch.ones_like(row), width, 0) for row in rows])
-        return {**inputs, **_kept(torch.stack([_left(row, width, IGNORED) for row in targets]))}
 
     def _pair(self, examples: list[Example]) -> dict[str, Any]:
         encoders = [torch.from_numpy(each.encoder.astype("int64")) for each in examples if each.encoder is not None]
@@ -141,21 +143,13 @@ def _packed(rows: list[torch.Tensor], targets: list[torch.Tensor]) -> dict[str, 
     )
     positions = torch.cat([torch.arange(shared)] + [torch.arange(shared, shared + len(row)) for row in rest])
     same = (owner[:, None] == owner[None]) | (owner[None] == 0)
-    # Where all rows begin alike there are no targets.
-    stacked = torch.cat([targets[0][:shared], *(row[shared:] for row in targets)])[None]
     return {
         "input_ids": torch.cat([rows[0][:shared], *rest])[None],
         "position_ids": positions[None],
         "attention_mask": (same & torch.ones(same.shape, dtype=torch.bool).tril())[None, None],
-        **_kept(stacked),
+        # Where all rows begin alike there are no targets.
+        "targets": torch.cat([targets[0][:shared], *(row[shared:] for row in targets)])[None],
     }
-
-
-def _kept(targets: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The columns in which any row has a target; the last one where none has, for a pass without columns is none."""
-    columns = (targets != IGNORED).any(0).nonzero()[:, 0]
-    columns = columns if len(columns) else torch.tensor([targets.shape[1] - 1])
-    return {"columns": columns, "targets": targets[:, columns]}
 
 
 def _shared(rows: list[torch.Tensor], targets: list[torch.Tensor]) -> int:
@@ -171,10 +165,6 @@ def _targets(example: Example) -> torch.Tensor:
     """What the model should say after each token that it reads."""
     targets = torch.from_numpy(example.tokens[1:].astype("int64"))
     return targets.masked_fill(~torch.from_numpy(example.labels[1:].copy()), IGNORED)
-
-
-def _left(row: torch.Tensor, width: int, filling: int) -> torch.Tensor:
-    return torch.nn.functional.pad(row, (width - len(row), 0), value=filling)
 
 
 def _right(row: torch.Tensor, width: int, filling: int) -> torch.Tensor:

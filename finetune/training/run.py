@@ -157,6 +157,7 @@ def _steps(
     from finetune.training.adapter import load_base, with_adapter
     from finetune.training.arguments import pass_tokens, total_steps, trainer_arguments
     from finetune.training.checkpoints import judged_steps, last_complete, step_of
+    from finetune.training.kernels import attention_kernels
     from finetune.training.memory import give_large_blocks_back
     from finetune.training.packing import packs
     from finetune.training.plot import draw
@@ -182,7 +183,8 @@ def _steps(
     if not processes.sharded:  # each process would hold a part, which only a real step shows
         names = inputs_for(model)
         flight = Preflight(recipe, choice, shape, examples, free, held, pad, tokens, packed)
-        flight.run(model, lambda model, part: summed_loss(model, part, names))
+        with attention_kernels(choice):
+            flight.run(model, lambda model, part: summed_loss(model, part, names))
         tokens, measured = flight.step.pass_tokens, flight.figures(total - done)
         progress.say("training_preflight", **_told(measured, total - done))
     gaps = bool(model.config.is_encoder_decoder or (shape and "experts" in shape.approximate))
@@ -212,7 +214,7 @@ def _steps(
             report=report,
             wants_stop=wants_stop,
         )
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), attention_kernels(choice):
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # torch, of accelerate
             trainer.train(resume_from_checkpoint=str(begun) if begun else None)
     if wants_stop() and not _ended(trainer):

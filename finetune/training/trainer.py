@@ -3,7 +3,7 @@
 import inspect
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -281,19 +281,36 @@ def summed_loss(model: Any, part: dict[str, Any], names: frozenset[str]) -> torc
 
     Args:
         model: A causal or an encoder–decoder model.
-        part: What ``Collator`` made: inputs of the model, and ``targets`` of some of its columns.
-        names: ``inputs_for(model)``: models that need no positions do not take any, and a few cannot leave logits out.
+        part: What ``Collator`` made: inputs of the model, and ``targets``.
+        names: ``inputs_for(model)``: models that need no positions do not take any.
     """
     targets = part["targets"]
     inputs = {name: value for name, value in part.items() if name in names}
     if "use_cache" in names:
         inputs["use_cache"] = False
-    if "columns" in part and "logits_to_keep" in names:
-        logits = model(**inputs, logits_to_keep=part["columns"]).logits
-    else:
-        logits = model(**inputs).logits
-        logits = logits[:, part["columns"]] if "columns" in part else logits
     wanted = targets != IGNORED
-    logits = logits[wanted]
+    # A model that can leave logits out does so by what its head reads: there it is told more exactly which.
+    with _only_at(wanted, model) if "logits_to_keep" in names else nullcontext():
+        logits = model(**inputs).logits
+    logits = logits[wanted] if logits.shape[:2] == targets.shape else logits[0]
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return torch.nn.functional.cross_entropy(logits, targets[wanted], reduction="sum")
+
+
+@contextmanager
+def _only_at(wanted: torch.Tensor, model: Any) -> Iterator[None]:
+    """Have a model compute the logits of ``wanted`` (rows, columns) only: (1, number of these tokens, vocabulary).
+
+    The logits of a batch may be larger than all the rest of the pass, and most tokens carry no loss.
+    """
+    head = getattr(model, "module", model).get_output_embeddings()
+
+    def select(module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden, *others = arguments
+        return (hidden[wanted][None], *others)
+
+    hook = head.register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        hook.remove()
