@@ -130,9 +130,7 @@ def _likelihoods(
     recipe: Recipe, adapter: Path, rows: Sequence[Row], planted: Sequence[Row]
 ) -> tuple[list[list[float]], list[list[float]]]:
     """Bits of each row's reply, and exposure of each planted row, under the base and under the adapter."""
-    from peft import PeftModel
-
-    from finetune.training.adapter import load_base
+    from finetune.training.adapter import load_base, with_saved_adapter
     from pipelines.models import resolve
 
     model = load_base(resolve(recipe.model, task=recipe.task), training_device(recipe))
@@ -140,7 +138,7 @@ def _likelihoods(
     for prompt in (load_prompt(recipe.task), None):
         renderer = Renderer.load(recipe.model, recipe.task, prompt)
         if prompt is None:
-            model = PeftModel.from_pretrained(model, str(adapter))
+            model = with_saved_adapter(model, adapter)
         bits.append(reference_bits(model, [renderer.render(row) for row in rows]))
         exposures.append(exposure(planted, renderer, partial(reference_bits, model)))
     del model

@@ -167,15 +167,14 @@ def _merged(
     folder: Path,
 ) -> tuple[str, list[Any]]:
     """Write the merged model; returns its number format and the logits before merging."""
-    from peft import PeftModel
-
+    from finetune.training.adapter import with_saved_adapter
     from pipelines.models.conversion import quiet_transformers, save_model
 
     with quiet_transformers():
         base = _loaded(source)
         dtype = str(next(base.parameters()).dtype).removeprefix("torch.")
         require_space(folder, 2 * sum(weights.numel() * weights.element_size() for weights in base.parameters()))
-        model: Any = PeftModel.from_pretrained(base, str(adapter)).eval()
+        model: Any = with_saved_adapter(base, adapter)
         logits = [_logits(model, row) for row in rendered]
         model = model.merge_and_unload(safe_merge=True)  # it refuses weights that are not finite
         model.config._name_or_path = ""

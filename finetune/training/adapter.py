@@ -1,5 +1,9 @@
 """The model that is trained: a frozen base with an adapter of PEFT on it."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from finetune.recipe import AdapterConfig
@@ -7,7 +11,7 @@ from pipelines.engines.device import DeviceChoice
 from pipelines.errors import InputError, nearest
 from pipelines.models.source import ModelSource
 
-__all__ = ["load_base", "with_adapter"]
+__all__ = ["load_base", "with_adapter", "with_saved_adapter"]
 
 
 def load_base(source: ModelSource, choice: DeviceChoice, *, sharded: bool = False) -> Any:
@@ -41,8 +45,6 @@ def with_adapter(model: Any, source: ModelSource, config: AdapterConfig, seed: i
     Raises:
         InputError: ``adapter_target_missing`` for a module that the model does not have.
     """
-    import warnings
-
     import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
     from transformers.pytorch_utils import Conv1D
@@ -66,10 +68,30 @@ def with_adapter(model: Any, source: ModelSource, config: AdapterConfig, seed: i
         use_rslora=config.kind == "rslora",
         use_dora=config.kind == "dora",
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name that is going to change
+    with _quiet():
         # Weights of the adapter stay in float32 whatever the base has: steps of 1e-4 are lost in bfloat16's 8 bits.
         trained = get_peft_model(model, lora, autocast_adapter_dtype=True)
     # What a person wrote, never the folder of this machine's cache that it stands for.
     lora.base_model_name_or_path, lora.revision = source.hub_id or source.reference, source.revision
     return trained
+
+
+def with_saved_adapter(model: Any, adapter: Path) -> Any:
+    """The model with an adapter that was trained before, to be judged or merged.
+
+    Args:
+        model: The base.
+        adapter: Folder of the adapter.
+    """
+    from peft import PeftModel
+
+    with _quiet():
+        return PeftModel.from_pretrained(model, str(adapter)).eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """PEFT asks transformers by a name that is going to change (``is_gradient_checkpointing``, 5.23)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
