@@ -15,17 +15,18 @@ from finetune.merging import REPORT
 from pipelines.engines.remote.transport import http_library
 from pipelines.errors import CinquainError, InputError
 from pipelines.home import offline_variable
-from pipelines.models.hub.errors import endpoint
+from pipelines.models.fingerprint import FILE_NAME, MERGED_FILE_NAME, read
+from pipelines.models.hub.errors import endpoint, shown
 
 __all__ = ["MODEL_FILES", "Pushed", "account", "asked", "check_name", "public_files", "push", "send"]
 
 Answer = TypeVar("Answer")
 
-_ADAPTER = ("README.md", "adapter_config.json", "adapter_model.safetensors", "cinquain_adapter.json", "loss.png")
+_ADAPTER = ("README.md", "adapter_config.json", "adapter_model.safetensors", FILE_NAME, "loss.png")
 MODEL_FILES = (
     "README.md", "config.json", "generation_config.json", "chat_template.jinja", "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "*.model", "*.safetensors",
-    "model.safetensors.index.json",
+    "model.safetensors.index.json", MERGED_FILE_NAME,
 )  # fmt: skip
 """Patterns of what serves a model: nothing else in its folder is published."""
 _TEXTS = (".md", ".json", ".jinja", ".txt")
@@ -66,7 +67,7 @@ def push(folder: Path, to: str, *, private: bool = True, dry_run: bool = False) 
         name: len(content) if isinstance(content, bytes) else content.stat().st_size for name, content in files.items()
     }
     check_name(to)
-    address = f"{endpoint()}/{to}"
+    address = f"{shown(endpoint())}/{to}"
     if dry_run:
         return Pushed(address, None, sizes)
     message = f"{'Merged model' if 'config.json' in files else 'Adapter'}, card and figures"
@@ -143,6 +144,9 @@ def public_files(folder: Path) -> dict[str, Path | bytes]:
         files |= _without_paths(folder)
     elif not json.loads((folder / REPORT).read_bytes()).get("passed"):
         raise InputError("push_gate", path=str(folder), report=str(folder / REPORT))
+    elif fingerprint := read(folder, MERGED_FILE_NAME):
+        base = fingerprint.base.model_copy(update={"reference": public_name(fingerprint.base.reference)})
+        files[MERGED_FILE_NAME] = fingerprint.model_copy(update={"base": base}).model_dump_json(indent=2).encode()
     for name, content in files.items():
         if name.endswith(_TEXTS):
             text = (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8", "replace")
@@ -156,7 +160,7 @@ def _without_paths(folder: Path) -> dict[str, bytes]:
     base = json.loads((folder / "adapter_config.json").read_bytes()).get("base_model_name_or_path") or ""
     reference = json.loads((folder / "recipe.json").read_bytes()).get("model") or ""
     found = {"results.json": (json.dumps(results, ensure_ascii=False, indent=1) + "\n").encode()}
-    for name in ("README.md", "adapter_config.json", "cinquain_adapter.json"):
+    for name in ("README.md", "adapter_config.json", FILE_NAME):
         if not (folder / name).is_file():
             continue
         text = (folder / name).read_text(encoding="utf-8")
@@ -192,7 +196,9 @@ def asked(question: Callable[[], Answer], to: str) -> Answer:
         status = error.response.status_code
         if code := _STATUS.get(status):
             raise InputError(code, repository=to) from error
-        raise CinquainError("push_refused", repository=to, status=status, problem=str(error).splitlines()[0]) from error
+        raise CinquainError(
+            "push_refused", repository=to, status=status, problem=shown(str(error).splitlines()[0])
+        ) from error
     except (http_library().HTTPError, OSError) as error:
         problem = str(error) or type(error).__name__
-        raise CinquainError("push_lost", repository=to, problem=problem.splitlines()[0]) from error
+        raise CinquainError("push_lost", repository=to, problem=shown(problem.splitlines()[0])) from error

@@ -17,6 +17,11 @@ import pytest
 
 REQUIRE_ALL = os.environ.get("CINQUAIN_REQUIRE_ALL") == "1"
 
+_PROXIES = {
+    name: os.environ.get(name)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
+}
+
 # Before any library is imported: each reads its variables once. The proxy that nobody serves stops programs that a test
 # starts, which the guard of this process cannot reach; local servers are exempt.
 os.environ.update(
@@ -96,6 +101,13 @@ def network_attempts() -> Iterator[list[str]]:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     random.seed(0)
+
+
+@pytest.fixture
+def package_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pip and uv, started by the test, reach their index: for slow tests whose point is a fresh environment."""
+    for name, value in _PROXIES.items():
+        monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

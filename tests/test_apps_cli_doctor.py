@@ -16,7 +16,8 @@ import pytest
 from apps.cli import doctor, network
 from apps.cli.doctor import Check, examine
 from apps.cli.main import main
-from apps.cli.network import index_address, reachable, without_password
+from apps.cli.network import index_address, reachable
+from pipelines.models.hub.errors import shown as mask
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +183,6 @@ def test_a_server_that_answers_is_reachable_whatever_it_says(server: str, monkey
     ],
 )
 def test_passwords_are_not_shown(address: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert without_password(address) == shown
+    assert mask(address) == shown
     monkeypatch.setenv("PIP_INDEX_URL", address)
     assert index_address() == shown

@@ -21,12 +21,15 @@ from apps.publish.order import Order
 from apps.publish.publishing import publish
 from apps.publish.trial import Trial
 from apps.web import launch
+from apps.web.space import adapter_folder
+from pipelines import pipeline
 from pipelines.errors import CinquainError
 from pipelines.models.progress import Progress
 from tests.doubles.fake_hub import Answer, use_hub
 from tests.doubles.ports import free_port
 from tests.doubles.space_hub import Runtime, SpaceHub
 from tests.doubles.tiny import tiny_chat_model
+from tests.doubles.training_rows import finished_adapter
 
 TRIAL = Trial("3.11.0", 1.0, (Reply("translate", "Bonjour.", 0.1),), 10**9)
 
@@ -104,6 +107,50 @@ def test_weights_go_first_and_are_named_with_their_commit(hub: SpaceHub, tiny: P
     assert str(tiny).encode() not in b"".join(files(hub).values())
 
 
+def on_hub(hub: SpaceHub, model: Path, name: str = "org/base") -> str:
+    """Put a model on the double; returns its commit."""
+    repository = hub.add(name, {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()})
+    return repository.branches["main"]
+
+
+@pytest.mark.filterwarnings("ignore")  # PEFT on tied embeddings
+def test_an_adapter_of_a_hub_model_goes_beside_the_space(hub: SpaceHub, tiny: Path, tmp_path: Path) -> None:
+    commit = on_hub(hub, tiny)
+    adapter = finished_adapter(tmp_path / "adapter", "org/base")
+    on_hub(hub, tiny)  # the branch moves on; the adapter fits what it was trained on
+    publish(order(space="dialogue", model="org/base", adapter=str(adapter), private=False))
+    settings = json.loads(files(hub)["space.json"])
+    pushed = hub.repositories["ada/demo-adapter"].branches["main"]
+    assert (settings["model"], settings["adapter"]) == (f"org/base@{commit}", f"ada/demo-adapter@{pushed}")
+    assert {"README.md", "adapter_model.safetensors", "results.json"} <= set(files(hub, "ada/demo-adapter"))
+    assert not any(str(tmp_path).encode() in data for data in files(hub, "ada/demo-adapter").values())
+    question = [{"role": "user", "content": "Who are you?"}]
+    here = pipeline("dialogue", "org/base", str(adapter), dtype="float32")(messages=question, temperature=0)
+    fetched = adapter_folder(settings["adapter"])
+    there = pipeline("dialogue", settings["model"], fetched, dtype="float32")(messages=question, temperature=0)
+    assert there.text == here.text
+
+
+def test_a_model_that_is_too_large_for_this_machine(
+    hub: SpaceHub, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = on_hub(hub, tiny)
+    tried: list[Any] = []
+    monkeypatch.setattr(verifying, "try_space", lambda *given, **named: tried.append(named["model"]) or TRIAL)
+    done = publish(order(model="org/base", scripted=True))
+    assert tried == ["scripted"]
+    assert json.loads(files(hub)["space.json"])["model"] == f"org/base@{commit}"
+    assert "model.safetensors" not in hub.downloads()
+    assert "publish_unseen_model" in [note.code for note in done.verified.notes]
+    publish(order(model="org/base"))  # what was tried without its model is tried again with it
+    assert tried == ["scripted", "org/base"]
+    hub.add("org/pickled", {"config.json": b"{}", "pytorch_model.bin": b"", "tokenizer.json": b"{}"})
+    assert refused(lambda: publish(order(model="org/pickled", scripted=True))) == "hub_pickle"
+    assert refused(lambda: publish(order(model="org/absent", scripted=True))) == "hub_unknown"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert refused(lambda: publish(order(model="org/base", scripted=True))) == "model_hub_offline"
+
+
 def test_back_to_the_revision_before_and_again(hub: SpaceHub) -> None:
     for language in ("en", "zh", "en"):
         publish(order(language=language))
@@ -148,6 +195,7 @@ def test_a_space_of_somebody_is_left_alone(hub: SpaceHub) -> None:
         ("repos/create", Answer.refusal(402, "", "Subscribe to PRO"), "publish_plan"),
         ("commit/main", Answer.refusal(403, "", "Private repository storage limit reached"), "publish_quota"),
         ("commit/main", Answer.refusal(412, "", "A commit has happened since"), "publish_meanwhile"),
+        ("commit/main", Answer.refusal(409, "", "Conflict"), "publish_meanwhile"),
         ("POST .*/secrets", Answer.refusal(500, "", "Internal Error"), "push_refused"),
         ("whoami", Answer.refusal(401, "", "Invalid user token."), "push_not_logged_in"),
     ],
@@ -170,6 +218,25 @@ def test_a_build_that_fails_tells_its_first_lines(hub: SpaceHub) -> None:
         publish(order())
     assert caught.value.code == "publish_build"
     assert caught.value.parameters["lines"].startswith("ERROR: No matching distribution")
+
+
+def test_the_log_of_a_build_is_shown_as_it_grows(hub: SpaceHub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.build = ["UNSEEN", "BUILDING", "BUILDING", "RUNNING"]
+    hub.log = ["--> FROM python:3.12", "\x1b[31mCollecting gradio"]
+    publish(order(progress=Progress()))
+    told = capsys.readouterr().err
+    assert told.count("| --> FROM python:3.12") == told.count("| [31mCollecting gradio") == 1
+    assert "\x1b" not in told
+    hub.faults.append(("GET .*/logs/", Answer.refusal(500, "", "no logs"), None))
+    publish(order(language="zh", progress=Progress()))
+    assert "RUNNING" in capsys.readouterr().err
+    assert sum("logs/" in each for each in hub.requests) == 2  # of the first build alone; the next one's was refused
+
+
+def test_a_space_that_stays_without_an_app_is_a_failure(hub: SpaceHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "_UNSEEN_S", 0.0)
+    hub.build = ["UNSEEN"]
+    assert refused(lambda: publish(order())) == "publish_build"
 
 
 def test_two_at_once(hub: SpaceHub) -> None:

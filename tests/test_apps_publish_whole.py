@@ -10,6 +10,7 @@ from apps.publish.verifying import verify
 
 @pytest.mark.slow
 @pytest.mark.model
+@pytest.mark.usefixtures("package_index")
 def test_the_translation_space_with_the_embedded_model(
     embedded_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,9 +11,10 @@ from apps.cli.main import main
 from finetune.merging import REPORT, merge
 from finetune.pushing import public_files, push
 from finetune.training.prepared import rows_of
-from pipelines import InputError
+from pipelines import InputError, pipeline
 from pipelines.errors import CinquainError
 from pipelines.models import resolve_adapter
+from pipelines.models.fingerprint import FILE_NAME, MERGED_FILE_NAME, Fingerprint, write
 from tests.doubles.fake_hub import Answer, use_hub
 from tests.doubles.training_rows import finished_adapter
 from tests.doubles.writable_hub import WritableHub
@@ -101,6 +102,20 @@ def test_who_may_not_write(adapter: Path, hub: WritableHub, monkeypatch: pytest.
     assert hub.repositories == {}
 
 
+def test_a_password_of_a_mirror_is_not_shown(
+    adapter: Path, hub: WritableHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.url.replace("://", "://ada:opensesame@"))
+    assert main(["push", str(adapter), "--to", "ada/tiny", "--dry-run"]) == 0
+    hub.faults.append(("POST .*", Answer.refusal(503, "", "no"), None))
+    main(["push", str(adapter), "--to", "ada/tiny"])
+    hub.__exit__()
+    main(["push", str(adapter), "--to", "ada/tiny"])
+    printed = capsys.readouterr()
+    assert "ada/tiny" in printed.out
+    assert "opensesame" not in printed.out + printed.err
+
+
 def test_a_hub_that_is_gone(adapter: Path, hub: WritableHub) -> None:
     hub.__exit__()
     assert refusal(adapter) == "push_lost"
@@ -129,6 +144,20 @@ def test_what_is_not_finished_or_not_right_is_not_published(adapter: Path, tmp_p
     with pytest.raises(InputError) as caught:
         public_files(merged)
     assert caught.value.code == "push_gate"
+
+
+def test_a_merged_model_is_served_from_the_hub_with_the_prompt_it_was_trained_with(
+    adapter: Path, hub: WritableHub, tmp_path: Path
+) -> None:
+    merged = tmp_path / "merged"
+    merge(adapter, merged, list(rows_of(adapter / "data" / "test.jsonl"))[:4])
+    own = json.loads((adapter / FILE_NAME).read_bytes())
+    own["prompt"]["version"] += 50  # another one than ships today
+    write(merged, Fingerprint.model_validate(own), MERGED_FILE_NAME)
+    push(merged, "ada/merged")
+    assert not any(str(adapter.parent).encode() in data for data in head(hub, "ada/merged").values())
+    chat = pipeline(own["task"], "ada/merged", dtype="float32")
+    assert chat.wording()[1].version == own["prompt"]["version"]
 
 
 def test_a_path_of_this_machine_is_found(adapter: Path, tmp_path: Path) -> None:

@@ -101,6 +101,16 @@ def test_a_shared_beginning_changes_nothing(tiny: LocalEngine) -> None:
     assert first == again == [each.text for each in tiny.batch(calls)]
 
 
+def test_where_nothing_is_kept_replies_stay_the_same(folder: Path) -> None:
+    engine = load(folder, dtype="float32")
+    one = replace(call("Who are you?", system="You are terse. " * 12), shared=1, goes_on=True)
+    text = completion(engine, one).text
+    engine.keep_nothing()
+    assert [completion(engine, one).text for _ in range(2)] == [text, text]
+    assert engine._runner.prefixes._entries == {}
+    assert engine._runner.conversations._kept == []
+
+
 def test_a_seed_repeats_alone_and_in_a_batch(tiny: LocalEngine) -> None:
     calls = [call("Tell me a story", temperature=4.0, top_p=0.98, seed=seed, max_new_tokens=20) for seed in (1, 2, 1)]
     first, second, third = (each.text for each in tiny.batch(calls))

@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from apps.cli.network import hub_address, index_address, reachable
+from apps.cli.network import index_address, reachable
 from apps.cli.terminal import Language, console, sanitize, say, to_json
+from pipelines.models.hub.errors import endpoint, shown
 
 __all__ = ["Check", "app", "examine"]
 
@@ -210,7 +211,7 @@ def _network(offline: bool) -> Iterator[Check]:
     if reason := "--offline" if offline else offline_variable():
         yield Check("network", "ok", say("doctor_network_skipped", reason=reason))
         return
-    addresses = {"index": index_address(), "hub": hub_address()}
+    addresses = {"index": index_address(), "hub": shown(endpoint())}
     for name, problem in reachable(addresses).items():
         if problem is None:
             yield Check(name, "ok", addresses[name])

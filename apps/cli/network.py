@@ -1,7 +1,6 @@
 """Is a server reachable? Asked only by ``cinquain doctor``, with short timeouts."""
 
 import os
-import re
 import subprocess
 import sys
 import urllib.error
@@ -9,7 +8,9 @@ import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["hub_address", "index_address", "reachable", "without_password"]
+from pipelines.models.hub.errors import shown
+
+__all__ = ["index_address", "reachable"]
 
 _TIMEOUT_S = 4.0
 
@@ -24,17 +25,7 @@ def index_address() -> str:
             address = result.stdout.strip() if result.returncode == 0 else ""
         except (OSError, subprocess.TimeoutExpired):
             address = ""
-    return without_password(address or "https://pypi.org/simple/")
-
-
-def hub_address() -> str:
-    """The Hugging Face Hub, or the mirror that HF_ENDPOINT names."""
-    return without_password(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-
-
-def without_password(address: str) -> str:
-    """An address as it may be shown: settings of private indexes often hold a user and a password."""
-    return re.sub(r"(?<=://)[^/@]*@", "", address)
+    return shown(address or "https://pypi.org/simple/")
 
 
 def reachable(addresses: Mapping[str, str]) -> dict[str, str | None]:

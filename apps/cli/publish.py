@@ -29,6 +29,12 @@ def publish(
     adapter: Adapter = None,
     hardware: Annotated[str, typer.Option(help="Hardware of the Hub, such as cpu-basic or zero-a10g.")] = "cpu-basic",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Verify on this machine, and send nothing.")] = False,
+    scripted: Annotated[
+        bool,
+        typer.Option(
+            "--scripted", help="Try the Space with the scripted engine: for a Hub model that this machine cannot run."
+        ),
+    ] = False,
     public: Annotated[bool, typer.Option("--public", help="Let everybody see new repositories.")] = False,
     secret: Annotated[
         list[str] | None, typer.Option("--secret", help="Set a secret from the environment variable of that name.")
@@ -57,7 +63,7 @@ def publish(
     order = Order(
         space, to, model or DEFAULT_MODEL, adapter, language=page_language, hardware=hardware, private=not public,
         secrets=named_values(secret or [], "--secret"), variables=named_values(variable or [], "--variable"),
-        engine=parse_engine_options(engine), progress=progress,
+        engine=parse_engine_options(engine), scripted=scripted, progress=progress,
     )  # fmt: skip
     return _dry_run(order, as_json=as_json) if dry_run else _publish(order, as_json=as_json)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from apps.publish.hub import persist, space_files, wait_for_build
+from apps.publish.hub import page_of, persist, space_files, wait_for_build
 from apps.publish.publishing import commit
 from apps.web.space import SETTINGS
 from finetune.pushing import account, check_name
@@ -53,7 +53,7 @@ def status(to: str) -> Status:
     stage = getattr(runtime.stage, "value", runtime.stage)
     hardware = runtime.hardware or runtime.requested_hardware or "–"
     return Status(
-        f"{endpoint()}/spaces/{to}", newest.commit_id, newest.title, str(stage), str(hardware), bool(info.private),
+        page_of(to), newest.commit_id, newest.title, str(stage), str(hardware), bool(info.private),
         (f"spaces/{to}", *_weights(api, to)),
     )  # fmt: skip
 
@@ -83,7 +83,7 @@ def roll_back(to: str, progress: Progress) -> str:
             )
             operations.append(CommitOperationAdd(name, path))
     made = commit(api, to, operations, f"{_BACK}{target}", history[0].commit_id)
-    wait_for_build(api, to, made, lambda stage: progress.say("publish_stage", stage=stage))
+    wait_for_build(api, to, made, progress)
     return made
 
 

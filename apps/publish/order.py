@@ -42,6 +42,7 @@ class Order:
         secrets: Values by name.
         variables: Values by name.
         engine: Options of the engine.
+        scripted: Whether the Space is tried with the scripted engine, because its model is too large for this machine.
         progress: Shows the steps.
     """
 
@@ -55,6 +56,7 @@ class Order:
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     variables: dict[str, str] = field(default_factory=dict)
     engine: dict[str, Any] = field(default_factory=dict)
+    scripted: bool = False
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
 
     @property

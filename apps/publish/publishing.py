@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.publish.asking import Reply, ask
-from apps.publish.hub import persist, space_files, wait_for_build
+from apps.publish.hub import page_of, persist, space_files, wait_for_build
 from apps.publish.order import Order
 from apps.publish.staging import Staged
 from apps.publish.verifying import Verified, stage_for, verify
 from apps.web.space import SETTINGS
 from finetune.pushing import account, send
 from pipelines.errors import CinquainError, InputError
-from pipelines.models.hub.errors import endpoint
 
 __all__ = ["Published", "commit", "publish"]
 
@@ -63,9 +62,9 @@ def publish(order: Order) -> Published:
         head, changed = _send(api, order, staged, head, there)
         _hardware(api, order)
         order.progress.say("publish_waiting", to=order.to)
-        wait_for_build(api, order.to, head, lambda stage: order.progress.say("publish_stage", stage=stage))
+        wait_for_build(api, order.to, head, order.progress)
         replies = _ask(api, order)
-    return Published(f"{endpoint()}/spaces/{order.to}", head, changed, replies, verified)
+    return Published(page_of(order.to), head, changed, replies, verified)
 
 
 def _with_weights(order: Order, verified: Verified) -> Staged:
@@ -125,7 +124,8 @@ def commit(api: Any, to: str, operations: list[Any], message: str, head: str) ->
             to,
         )
     except CinquainError as error:
-        if error.parameters.get("status") == 412:
+        # The Hub says 412 where the branch has moved on, and 409 where another commit is being made at that moment.
+        if error.parameters.get("status") == 412 or error.code == "push_name_taken":
             raise CinquainError("publish_meanwhile", to=to) from error
         raise
     return str(done.oid)

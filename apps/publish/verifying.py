@@ -57,7 +57,7 @@ def verify(order: Order, *, sending: bool = False) -> Verified:
         CinquainError: It does not resolve, install, start or answer.
     """
     order.check()
-    weights = find_weights(order.model, order.adapter, order.to, order.progress)
+    weights = find_weights(order.model, order.adapter, order.to, order.progress, fetch=not order.scripted)
     if sending and weights.upload and order.private and "HF_TOKEN" not in order.secrets:
         raise InputError("publish_private_weights", to=order.to)
     staged = stage_for(order, weights, "main")
@@ -66,12 +66,13 @@ def verify(order: Order, *, sending: bool = False) -> Verified:
     order.progress.say("publish_staged", files=len(staged.files), size=megabytes(staged.bytes))
     order.progress.say("publish_resolving", python="3.12")
     packages = len(resolve(staged.folder, order.hardware))
-    key = _key(staged, weights)
+    key = _key(staged, weights, order.scripted)
     if (trial := _tried(order.place / _PROOF, key)) is None:
         order.progress.say("publish_installing")
         python = environment(staged)
         order.progress.say("publish_starting")
-        trial = try_space(staged, order.endpoints, model=weights.model, adapter=weights.adapter, python=python)
+        model, adapter = ("scripted", None) if order.scripted else (weights.model, weights.adapter)
+        trial = try_space(staged, order.endpoints, model=model, adapter=adapter, python=python)
         proof = {"schema_version": SCHEMA_VERSION, "key": key, "trial": asdict(trial)}
         write_atomically(order.place / _PROOF, json.dumps(proof, ensure_ascii=False, indent=1), private=True)
     return Verified(staged, weights, packages, trial, tuple(_notes(order, weights, trial)))
@@ -93,9 +94,9 @@ def stage_for(order: Order, weights: Weights, commit: str) -> Staged:
     )  # fmt: skip
 
 
-def _key(staged: Staged, weights: Weights) -> str:
+def _key(staged: Staged, weights: Weights, scripted: bool) -> str:
     """One hash of what a trial depends on."""
-    digest = hashlib.sha256(f"{weights.model}\0{weights.adapter}\n".encode())
+    digest = hashlib.sha256(f"{weights.model}\0{weights.adapter}\0{scripted}\n".encode())
     for name, content in weights.upload.files.items() if weights.upload else ():
         if isinstance(content, Path):  # of gigabytes: their size and time tell whether they were written anew
             digest.update(f"{name}\0{content.stat().st_size}\0{content.stat().st_mtime_ns}\n".encode())
@@ -127,6 +128,8 @@ def _notes(order: Order, weights: Weights, trial: Trial) -> list[Note]:
     if weights.upload:
         size = megabytes(weights.upload.bytes)
         notes.append(Note("publish_weights", {"repository": weights.upload.repository, "size": size}))
+    if order.scripted:
+        notes.append(Note("publish_unseen_model", {"model": order.adapter or order.model}))
     if order.hardware.startswith("zero"):
         notes.append(Note("publish_unseen_zero", {"python": trial.python}))
     else:

@@ -11,11 +11,14 @@ from pathlib import Path
 
 from finetune.merging import REPORT
 from finetune.pushing import MODEL_FILES, public_files
-from pipelines.errors import InputError
-from pipelines.home import home
+from pipelines.errors import CinquainError, InputError
+from pipelines.home import home, offline_variable
 from pipelines.models import resolve, resolve_adapter
 from pipelines.models.embedded import EMBEDDED
-from pipelines.models.fingerprint import MERGED_FILE_NAME, file_sha256, read
+from pipelines.models.fingerprint import file_sha256, read
+from pipelines.models.hub.errors import explain
+from pipelines.models.hub.files import look_up, model_files
+from pipelines.models.hub.resolving import HubReference
 from pipelines.models.progress import Progress
 from pipelines.models.reference import hub_reference
 
@@ -84,7 +87,7 @@ class Weights:
         return {"model": self.hub_model or pushed, "adapter": pushed if self.upload.adapter else None}
 
 
-def find_weights(model: str, adapter: str | None, to: str, progress: Progress) -> Weights:
+def find_weights(model: str, adapter: str | None, to: str, progress: Progress, *, fetch: bool = True) -> Weights:
     """Decide what goes where; nothing is sent, and only a merge is computed.
 
     Args:
@@ -92,15 +95,19 @@ def find_weights(model: str, adapter: str | None, to: str, progress: Progress) -
         adapter: Folder or name of an adapter.
         to: ``user/name`` of the Space.
         progress: Shows a merge.
+        fetch: Whether a model of the Hub is brought to this machine, to be tried.
 
     Raises:
         InputError: An unknown model or adapter; ``publish_gguf``: a GGUF file; ``push_gate``: an adapter whose merge
             fails its gate.
+        CinquainError: The Hub cannot be reached.
     """
     if model == "scripted" or "://" in model:
         return Weights(model, None, model, None, None)
     if adapter is not None:
         return _with_adapter(model, resolve_adapter(adapter), to, progress)
+    if not fetch and model not in EMBEDDED and (hub := hub_reference(model)):
+        return _unfetched(hub)
     source = resolve(model)
     if source.kind == "gguf":
         raise InputError("publish_gguf", model=model)
@@ -112,12 +119,25 @@ def find_weights(model: str, adapter: str | None, to: str, progress: Progress) -
     return Weights(model, None, None, upload, upload.bytes)
 
 
+def _unfetched(hub: HubReference) -> Weights:
+    """A model of the Hub at its newest commit, if it is one that can be served."""
+    if variable := offline_variable():
+        raise CinquainError("model_hub_offline", reference=hub.given, variable=variable, nearest=[])
+    try:
+        listing = look_up(hub.hub_id, hub.revision)
+        model_files(hub.hub_id, listing)
+    except Exception as error:
+        raise explain(error, hub.hub_id, hub.revision, []) from error
+    size = sum(size for name, size in listing.files.items() if name.endswith(".safetensors"))
+    return Weights(hub.given, None, f"{hub.hub_id}@{listing.commit}", None, size if size > 0 else None)
+
+
 def _with_adapter(model: str, folder: Path, to: str, progress: Progress) -> Weights:
     fingerprint = read(folder)
     base = fingerprint.base.reference if fingerprint else model
     if fingerprint and (hub := hub_reference(base)) and base not in EMBEDDED:
         files = public_files(folder)
-        name = f"{hub.hub_id}@{hub.revision or 'main'}"
+        name = f"{hub.hub_id}@{fingerprint.base.revision or hub.revision}"
         return Weights(base, str(folder), name, Upload(f"{to}-adapter", files, adapter=True), _bytes(folder))
     merged = _merged(folder, progress)
     upload = Upload(f"{to}-model", public_files(merged))
@@ -138,7 +158,7 @@ def _model_files(folder: Path, reference: str, to: str) -> dict[str, Path | byte
     """What of a model's folder serves it, with a card where it has none."""
     if (folder / REPORT).is_file():
         return public_files(folder)
-    found = [path for pattern in (*MODEL_FILES, MERGED_FILE_NAME) for path in sorted(folder.glob(pattern))]
+    found = [path for pattern in MODEL_FILES for path in sorted(folder.glob(pattern))]
     files: dict[str, Path | bytes] = {path.name: path for path in found}
     if "README.md" not in files:
         files["README.md"] = _card(reference, to).encode()

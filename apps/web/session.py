@@ -52,6 +52,8 @@ class Session:
         """Load here and now; ``start`` does it in the background."""
         try:
             self._engine = self._load_engine()
+            if self.on_gpu:
+                self._engine.keep_nothing()
         except CinquainError as error:
             self._error = error
         except Exception as error:

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from apps.web.app import PAGES, SERVED, build_demo
 from apps.web.zero_gpu import is_zero_gpu
 from pipelines import DEFAULT_MODEL
+from pipelines.models.hub.errors import endpoint
 
-__all__ = ["SETTINGS", "SpaceSettings", "launch_space"]
+__all__ = ["SETTINGS", "SpaceSettings", "adapter_folder", "launch_space"]
 
 SETTINGS = "space.json"
 
@@ -51,7 +52,7 @@ def launch_space(app_file: str, pages: Iterable[str] = PAGES) -> None:
     """
     path = Path(app_file).resolve().parent / SETTINGS
     settings = SpaceSettings.model_validate_json(path.read_bytes()) if path.is_file() else SpaceSettings()
-    adapter = settings.adapter and _adapter_folder(settings.adapter)
+    adapter = settings.adapter and adapter_folder(settings.adapter)
     options = {**settings.engine, **({"device": "cuda"} if is_zero_gpu() else {})}
     demo = build_demo(settings.model, adapter, options=options, language=settings.language, pages=tuple(pages))
     from apps.web.security import middleware
@@ -64,11 +65,11 @@ def launch_space(app_file: str, pages: Iterable[str] = PAGES) -> None:
     )  # fmt: skip
 
 
-def _adapter_folder(reference: str) -> str:
+def adapter_folder(reference: str) -> str:
     """The folder of an adapter, fetched from the Hub where it is an id of it."""
     if Path(reference).is_dir():
         return reference
     from huggingface_hub import snapshot_download
 
     name, _, revision = reference.partition("@")
-    return snapshot_download(name, revision=revision or None)
+    return snapshot_download(name, revision=revision or None, endpoint=endpoint())

@@ -219,6 +219,9 @@ class Engine(ABC):
         """What to say of a whole request when it has ended, given the tokens of all of its calls."""
         return []
 
+    def keep_nothing(self) -> None:  # noqa: B027 - most engines keep nothing anyway
+        """Keep no states of one call for the next: where each has a process of its own, they only take memory."""
+
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
         """What these tokens come from: engine, model hash, dtype, device, library versions. Plain JSON data."""

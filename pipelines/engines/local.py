@@ -169,6 +169,10 @@ class LocalEngine(InProcessEngine):
                             on_done(index[id(reply)], reply.completion)
         return all_completed(outcomes)
 
+    def keep_nothing(self) -> None:
+        """Keep no shared beginnings and no conversations."""
+        self._runner.keep_nothing()
+
     def _let_go(self) -> None:
         self._runner.close()
         super()._let_go()

@@ -138,6 +138,13 @@ class Runner:
         self.prefixes.forget(adapter)
         self.conversations.forget(adapter)
 
+    def keep_nothing(self) -> None:
+        """Have no room for states from now on."""
+        from pipelines.engines.cache import PrefixCache
+        from pipelines.engines.conversations import Conversations
+
+        self.prefixes, self.conversations = PrefixCache(0), Conversations(0)
+
     def close(self) -> None:
         """Let go of the model and of everything that was kept."""
         self._forget_all()

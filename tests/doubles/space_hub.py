@@ -27,7 +27,8 @@ class SpaceHub(WritableHub):
 
     Attributes:
         runtimes: By the Space's name.
-        build: Stages of each build, one for each question; the last one stays.
+        build: Stages of each build, one for each question; the last one stays. ``UNSEEN``: the Hub does not know yet
+            that there is an app.
         log: Lines of the build's log.
         host: Where all Spaces answer; None where they have no address.
         paid: Whether the account has a plan; without one only ZeroGPU is free.
@@ -112,5 +113,7 @@ class SpaceHub(WritableHub):
     def _runtime(self, name: str) -> Answer:
         runtime, repository = self.runtimes[name], self.repositories[name]
         stage = runtime.stages.pop(0) if len(runtime.stages) > 1 else runtime.stages[0]
+        if stage == "UNSEEN":
+            return Answer.json({"stage": "NO_APP_FILE", "hardware": {"current": None, "requested": None}})
         hardware = {"current": None if stage == "NO_APP_FILE" else runtime.hardware, "requested": runtime.hardware}
         return Answer.json({"stage": stage, "hardware": hardware, "sha": repository.branches["main"]})

@@ -26,11 +26,11 @@ def conversations(count: int = 12) -> list[dict[str, Any]]:
     ]
 
 
-def tiny_recipe(base: Path, folder: Path, **changes: Any) -> Recipe:
+def tiny_recipe(base: Path | str, folder: Path, **changes: Any) -> Recipe:
     """A recipe that trains a tiny chat model for ten steps.
 
     Args:
-        base: Folder of the model.
+        base: Folder of the model, or another reference.
         folder: Where rows and output go.
         changes: Dotted names, with two underscores for the dot: ``training__max_steps=3``.
     """
@@ -89,9 +89,9 @@ def folder_of(folder: Path, template: str | None) -> str:
     return str(folder)
 
 
-def finished_adapter(folder: Path) -> Path:
-    """An adapter that ``finetune`` trained for some steps on a tiny chat model, and judged on four rows."""
-    base = tiny_chat_model(folder / "base" / "tiny")
+def finished_adapter(folder: Path, model: str | None = None) -> Path:
+    """An adapter that ``finetune`` trained for some steps on a model, or a tiny one, and judged on four rows."""
+    base = model or tiny_chat_model(folder / "base" / "tiny")
     changes = {
         "training__max_steps": 6, "training__evaluate": 3, "data__split": {"validation": 0.1, "test": 0.3},
         "compare": {"rows": 4, "max_new_tokens": 8, "canaries": 0},

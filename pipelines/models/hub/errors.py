@@ -12,7 +12,7 @@ from pipelines.home import offline_variable
 from pipelines.models.embedded import EMBEDDED
 from pipelines.models.hub.cache import cached_hub_models
 
-__all__ = ["bounded", "close_names", "endpoint", "explain", "models_here"]
+__all__ = ["bounded", "close_names", "endpoint", "explain", "models_here", "shown"]
 
 ANSWER_TIMEOUT_S = 10.0
 """Seconds for one answer of the Hub, name lookup and all addresses included. The library's own timeout counts for each
@@ -26,8 +26,8 @@ def endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
-def _shown(address: str) -> str:
-    """An address as it may be shown: that of a private mirror may hold a user and a password."""
+def shown(address: str) -> str:
+    """An address, or a text with one, as it may be shown: that of a mirror or a private index may hold a password."""
     return re.sub(r"(?<=://)[^/@\s]*@", "", address)
 
 
@@ -90,7 +90,7 @@ def explain(error: Exception, hub_id: str, revision: str, known: list[str]) -> C
         return error
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         return explain(error.__cause__, hub_id, revision, known)  # the library's wrapping says less than the cause
-    server = _shown(endpoint())
+    server = shown(endpoint())
     page = f"{server}/{hub_id}"
     if isinstance(error, GatedRepoError):
         return InputError("hub_gated_no_access" if _token() else "hub_gated_no_token", model=hub_id, page=page)
@@ -163,4 +163,4 @@ def _retry_after(error: Any) -> str:
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return _shown(lines[0] if lines else type(error).__name__)[:200].rstrip(".")
+    return shown(lines[0] if lines else type(error).__name__)[:200].rstrip(".")
