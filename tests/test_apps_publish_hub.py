@@ -70,10 +70,10 @@ def refused(call: Callable[[], object]) -> str:
 
 
 def test_a_space_is_made_private_filled_configured_and_asked(hub: SpaceHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    demo = launch("scripted", port=free_port(), block=False)
-    hub.host = f"http://127.0.0.1:{demo.server_port}"
+    served = launch("scripted", port=free_port())
+    hub.host = f"{served.address}/en"
     done = publish(order(secrets={"KEY": "value-of-key"}, variables={"WHERE": "here"}, hardware="cpu-upgrade"))
-    demo.close()
+    served.close()
     found = files(hub)
     assert {"app.py", "README.md", "requirements.txt", "space.json", "LICENSE"} < set(found)
     assert not [name for name in found if name.startswith(("finetune", "tests")) or "__pycache__" in name]

@@ -37,9 +37,9 @@ def reply(call: Call) -> str:
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     port = free_port()
-    demo = launch(engine=ScriptedEngine(reply), port=port, block=False)
-    yield f"http://127.0.0.1:{port}"
-    demo.close()
+    served = launch(engine=ScriptedEngine(reply), port=port)
+    yield f"{served.address}/en"
+    served.close()
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,14 @@ def test_a_foreign_host_name_is_refused(address: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as caught:
         fetch(address, Host="rebound.example")
     assert caught.value.code == 400
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
+def test_pages_of_other_servers_are_refused(address: str, origin: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        fetch(f"{address}/config", Origin=origin)
+    assert caught.value.code == 403
+    assert fetch(f"{address}/config", Origin=address.removesuffix("/en")).status == 200
 
 
 def test_nothing_but_the_five_tasks_is_public(address: str) -> None:

@@ -117,12 +117,11 @@ class Visit:
 
 @contextmanager
 def serving(engine: Engine, language: str = "en") -> Iterator[str]:
-    port = free_port()
-    demo = launch(engine=engine, port=port, language=language, block=False)
+    served = launch(engine=engine, port=free_port())
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"{served.address}/{language}"
     finally:
-        demo.close()
+        served.close()
 
 
 @contextmanager
@@ -153,8 +152,7 @@ def test_the_embedded_model_does_the_five_tasks_and_no_request_leaves_the_machin
 ) -> None:
     from pipelines import DEFAULT_MODEL
 
-    port = free_port()
-    demo = launch(DEFAULT_MODEL, port=port, block=False)
+    served = launch(DEFAULT_MODEL, port=free_port())
     texts = {
         "translate": "Good morning. Where is the train station?",
         "summarize": "The council voted to close Mill Street to cars. Shop owners had feared losing customers. "
@@ -164,7 +162,7 @@ def test_the_embedded_model_does_the_five_tasks_and_no_request_leaves_the_machin
         "write": "the first snow of the year",
     }
     try:
-        with visiting(chromium, f"http://127.0.0.1:{port}") as visit:
+        with visiting(chromium, f"{served.address}/en") as visit:
             visit.expect("#model .ready").to_be_visible(timeout=60_000)
             for name, text in texts.items():
                 visit.open(name)
@@ -179,7 +177,23 @@ def test_the_embedded_model_does_the_five_tasks_and_no_request_leaves_the_machin
             assert visit.hosts == {"127.0.0.1"}
             assert visit.problems == []
     finally:
-        demo.close()
+        served.close()
+
+
+def test_the_language_follows_the_browser_and_a_choice_is_remembered(chromium: Any, address: str) -> None:
+    root = address.removesuffix("en")
+    with visiting(chromium, root, locale="zh-CN") as visit:
+        visit.expect("#translate-run").to_have_text("翻译")
+        assert visit.page.url == f"{root}zh/"
+        visit.page.wait_for_function("document.documentElement.lang === 'zh-CN'")
+        visit.page.get_by_role("link", name="English").click()
+        visit.expect("#translate-run").to_have_text("Translate")
+        visit.page.goto(root)
+        visit.expect("#translate-run").to_have_text("Translate")
+        visit.run("translate", "Good day.")
+        assert visit.result("translate") == "Bonjour."
+        assert visit.hosts == {"127.0.0.1"}
+        assert visit.problems == []
 
 
 def test_hostile_output_stays_text_and_calls_nobody(chromium: Any) -> None:

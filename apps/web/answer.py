@@ -11,6 +11,7 @@ from typing import Any
 
 from apps.web.session import Session
 from apps.web.strings import Strings
+from apps.web.turns import Ticket
 from pipelines.errors import CinquainError
 from pipelines.generation import Generation
 from pipelines.pipeline import Stream
@@ -49,9 +50,9 @@ def answer(page: Page, task: str, fields: Mapping[str, Any], visitor: str = "") 
         CinquainError: The request is wrong, the model could not be loaded, or the run failed.
     """
     session, t = page.session, page.t
-    with session.request(visitor, task) as cancel:
-        while not session.wait(HEARTBEAT_S):
-            yield Moment("", t("status.loading", model=session.reference))
+    with session.request(visitor, task) as cancel, session.turns.joined(visitor) as ticket:
+        for waiting in _waiting(page, ticket):
+            yield Moment("", waiting)
             if cancel.is_set():
                 yield Moment("", t("status.stopped"))
                 return
@@ -71,6 +72,14 @@ def answer(page: Page, task: str, fields: Mapping[str, Any], visitor: str = "") 
                     status = t("status.parts", done=event[0], known=event[1])
             yield Moment(text, status)
         yield Moment(text, t("status.stopped"))
+
+
+def _waiting(page: Page, ticket: Ticket) -> Iterator[str]:
+    """What a request waits for, as long as it does: the model, then those who came before."""
+    while not page.session.wait(HEARTBEAT_S):
+        yield page.t("status.loading", model=page.session.reference)
+    while before := ticket.wait(HEARTBEAT_S):
+        yield page.t("status.waiting", before=before)
 
 
 def _here(session: Session, task: str, fields: Mapping[str, Any], cancel: threading.Event) -> Iterator[list[Any]]:

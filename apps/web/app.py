@@ -1,24 +1,25 @@
 """Put the pages together and serve them on this machine."""
 
 import os
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from apps.web.session import Session
 from apps.web.strings import Strings
+from apps.web.turns import MOST
 from apps.web.zero_gpu import is_zero_gpu, on_gpu
 from pipelines import DEFAULT_MODEL
 from pipelines.engines import Engine, load_engine
 from pipelines.errors import CinquainError, InputError
 from pipelines.wording import LANGUAGES, sentence
 
+if TYPE_CHECKING:
+    from apps.web.serving import Served
+
 __all__ = ["PAGES", "SERVED", "build_demo", "launch"]
 
 PAGES = ("translate", "summarize", "chat", "write_code", "write")
-LOCAL_HOSTS = ("127.0.0.1", "localhost")
-QUEUE_LENGTH = 32
-"""Requests that may wait for the model; more are refused with a message instead of waiting for minutes."""
 
 SERVED: dict[str, Any] = {
     "quiet": True, "footer_links": ["settings", "api"], "share": False, "ssr_mode": False, "mcp_server": False,
@@ -32,20 +33,23 @@ def build_demo(
     model: str = DEFAULT_MODEL,
     adapter: str | None = None,
     *,
-    engine: Engine | None = None,
+    session: Session | None = None,
     options: dict[str, Any] | None = None,
     language: str = "en",
     pages: Iterable[str] = PAGES,
+    switch: bool = False,
 ) -> Any:
-    """Build the page; the model loads in the background, on ZeroGPU at once.
+    """Build the page in one language.
 
     Args:
         model: Model reference.
         adapter: Folder of a LoRA adapter.
-        engine: A loaded engine to use instead of loading ``model``.
+        session: The model of all pages, started by the caller; without it ``model`` is loaded: in the background, on
+            ZeroGPU at once.
         options: Options of the engine that is loaded.
         language: ``en`` or ``zh``.
         pages: Which of ``PAGES``.
+        switch: Whether to offer the other language, at ``/language/NAME``.
 
     Returns:
         The ``gradio.Blocks``.
@@ -58,14 +62,13 @@ def build_demo(
 
     from apps.web import chat, summarize, translate, write, write_code
     from apps.web.answer import Page
-    from apps.web.session import Session
     from apps.web.theme import header_html, model_html
 
     if language not in LANGUAGES:
         raise InputError("web_language_unknown", found=language, known=LANGUAGES)
     t = Strings(language)
-    load: Callable[[], Engine] = (lambda: engine) if engine else partial(load_engine, model, adapter, **(options or {}))
-    session = Session(engine.reference if engine else model, load)
+    shared = session is not None
+    session = session or Session(model, partial(load_engine, model, adapter, **(options or {})))
     page = Page(session, t)
 
     def state() -> Iterator[str]:
@@ -78,19 +81,21 @@ def build_demo(
             yield model_html(session.reference, adapter, "failed", t, sentence(error, language))
 
     with gr.Blocks(title="Cinquain", analytics_enabled=False, fill_width=True) as demo:
-        gr.HTML(header_html(t), elem_id="header", padding=False)
+        gr.HTML(header_html(t, switch=switch), elem_id="header", padding=False)
         about = gr.HTML(model_html(session.reference, adapter, "loading", t), elem_id="model", padding=False)
         with gr.Tabs(elem_id="pages"):
             for name, module in zip(PAGES, (translate, summarize, chat, write_code, write), strict=True):
                 if name in pages:
                     with gr.Tab(t(f"{name}.tab"), id=name, elem_id=f"tab-{name}"):
                         module.build(page)
+        # Screen readers choose their voice by it; Gradio always says English.
+        demo.load(None, None, None, js=f"() => {{ document.documentElement.lang = '{t('app.tag')}'; }}")
         demo.load(state, None, about, api_visibility="private", show_progress="hidden", concurrency_limit=None)
-    demo.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=4)
-    if is_zero_gpu():
+    demo.queue(max_size=2 * MOST, default_concurrency_limit=4)
+    if not shared and is_zero_gpu():
         session.on_gpu = on_gpu(session)
         session.load()  # in this process, before it is forked for requests
-    else:
+    elif not shared:
         session.start()  # last, so that importing torch does not compete with building the page
     return demo
 
@@ -102,30 +107,29 @@ def launch(
     host: str = "127.0.0.1",
     port: int = 7860,
     language: str = "en",
+    auth: tuple[str, str] | None = None,
     engine: Engine | None = None,
     options: dict[str, Any] | None = None,
-    open_browser: bool = False,
-    block: bool = True,
-) -> Any:
-    """Serve the app until Ctrl-C.
+) -> "Served":
+    """Serve the app, in both languages, until ``close`` of what it returns, or this program, ends it.
 
     Args:
         model: Model reference.
         adapter: Folder of a LoRA adapter.
-        host: Must be this machine: there is no password yet.
+        host: Address to serve on; another than this machine's own needs ``auth``.
         port: TCP port.
-        language: ``en`` or ``zh``.
+        language: For browsers that want neither ``en`` nor ``zh``.
+        auth: User and password.
         engine: A loaded engine to use instead of loading ``model``.
         options: Options of the engine that is loaded.
-        open_browser: Open the page in the person's browser.
-        block: Return only when the server ends; False returns the running ``gradio.Blocks`` (``demo.close()`` ends it).
 
     Raises:
-        InputError: Another host, a port that is taken or forbidden, an unknown language or model.
+        InputError: Another host without a password, a port that is taken or forbidden, an unknown language or model.
     """
-    if host not in LOCAL_HOSTS:
-        raise InputError("web_host_refused", host=host)
-    _check_port(port)
+    from apps.web.serving import serve
+
+    if language not in LANGUAGES:
+        raise InputError("web_language_unknown", found=language, known=LANGUAGES)
     if engine is None and model != "scripted":
         from pipelines.models import resolve, resolve_adapter
 
@@ -136,34 +140,9 @@ def launch(
             model = resolve(model).reference  # of ``auto`` the one that was chosen
             if adapter is not None:
                 resolve_adapter(adapter)
-    demo = build_demo(model, adapter, engine=engine, options=options, language=language)
-    from apps.web.security import middleware
-    from apps.web.theme import CSS, theme
-
-    try:
-        demo.launch(
-            server_name="127.0.0.1", server_port=port, inbrowser=open_browser, prevent_thread_lock=True,
-            theme=theme(), css=CSS, app_kwargs={"middleware": middleware()}, **SERVED,
-        )  # fmt: skip
-    except OSError:  # somebody took the port since we looked
-        raise InputError("web_port_busy", port=port) from None
-    if block:
-        demo.block_thread()
-    return demo
-
-
-def _check_port(port: int) -> None:
-    if not 0 < port < 65536:
-        raise InputError("web_port_invalid", port=port)
-    with socket.socket() as probe:
-        # As the server will do it: without this a port stays busy for a minute after the last server on it ended.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except PermissionError:
-            raise InputError("web_port_forbidden", port=port) from None
-        except OSError:
-            raise InputError("web_port_busy", port=port) from None
+    load: Callable[[], Engine] = (lambda: engine) if engine else partial(load_engine, model, adapter, **(options or {}))
+    session = Session(engine.reference if engine else model, load)
+    return serve(session, adapter=adapter, host=host, port=port, language=language, auth=auth)
 
 
 def _silence_gradio() -> None:

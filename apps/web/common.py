@@ -194,7 +194,7 @@ def wire(
 
     event = gr.on(
         list(triggers), handler, list(inputs), [*outputs, parts.status, parts.notes, *parts.buttons()],
-        validator=validator, trigger_mode="once", concurrency_id="model", concurrency_limit=1,
+        validator=validator, trigger_mode="once", concurrency_limit=None,  # turns.py has the queue
         show_progress="minimal", show_progress_on=parts.status,
         api_name=api_name, api_visibility="public" if api_name else "private",
     )  # fmt: skip

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from apps.web.turns import Turns
 from apps.web.zero_gpu import OnGpu
 from eval.sandbox import available_tier, judged_code_generation
 from pipelines.engines.base import Engine
@@ -30,11 +31,13 @@ class Session:
         load: Makes the engine. It runs in a thread of its own.
 
     Attributes:
+        turns: Who may ask the model next.
         on_gpu: What answers a request in another process (``zero_gpu.on_gpu``), where this one has no GPU of its own.
     """
 
     def __init__(self, reference: str, load: Callable[[], Engine]) -> None:
         self.reference = reference
+        self.turns = Turns()
         self.on_gpu: OnGpu | None = None
         self._settled = threading.Event()
         self._engine: Engine | None = None

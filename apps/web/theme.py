@@ -18,6 +18,10 @@ CSS = """
 .brand rect { fill: var(--primary-600); }
 .dark .brand rect { fill: var(--primary-400); }
 .brand h1 { font: 600 1.7rem/1.15 "Iowan Old Style", Palatino, Georgia, "Noto Serif CJK SC", serif; margin: 0 0 2px; }
+.brand nav { margin-left: auto; display: flex; gap: 12px; font-size: .93rem; white-space: nowrap; }
+.brand nav a { color: var(--primary-600); text-underline-offset: 3px; }
+.dark .brand nav a { color: var(--primary-400); }
+.brand nav a[aria-current] { color: var(--body-text-color-subdued); text-decoration: none; pointer-events: none; }
 .brand p, .model, .limits p, .status { color: var(--body-text-color-subdued) !important; line-height: 1.5;
   margin: 0 !important; }
 .brand p, .model { font-size: .93rem !important; }
@@ -71,9 +75,24 @@ def theme() -> Any:
     )
 
 
-def header_html(t: Strings) -> str:
-    """The name of the app and what it does."""
-    return f'<div class="brand">{_MARK}<div><h1>Cinquain</h1><p>{html.escape(t("app.tagline"))}</p></div></div>'
+def header_html(t: Strings, *, switch: bool = False) -> str:
+    """The name of the app, what it does, and the way to its other language.
+
+    Args:
+        t: Words.
+        switch: Whether there is another language.
+    """
+    title = f"<div><h1>Cinquain</h1><p>{html.escape(t('app.tagline'))}</p></div>"
+    links = "".join(
+        f'<a href="/language/{name}" lang="{name}" hreflang="{name}"{_current(name == t.language)}>{shown}</a>'
+        for name, shown in (("en", "English"), ("zh", "中文"))
+    )
+    other = f"<nav aria-label='{html.escape(t('app.language'))}'>{links}</nav>" if switch else ""
+    return f'<div class="brand">{_MARK}{title}{other}</div>'
+
+
+def _current(chosen: bool) -> str:
+    return ' aria-current="true"' if chosen else ""
 
 
 def model_html(reference: str, adapter: str | None, state: str, t: Strings, problem: str = "") -> str:
