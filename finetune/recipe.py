@@ -1,8 +1,8 @@
 """A recipe: what to teach which model, as a YAML file that says only what differs from the defaults here."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,7 +19,11 @@ __all__ = [
     "find_recipe",
     "load_recipe",
     "parse_recipe",
+    "parsed_recipe",
+    "read_recipe",
 ]
+
+AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 """Folder of the recipes that ship."""
@@ -146,6 +150,31 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     Raises:
         InputError: The file cannot be read, is no recipe, or has a key that does not exist, with the nearest names.
     """
+    folder = Path() if path.parent.resolve() == RECIPES else path.parent
+
+    def placed(data: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(data.get("data"), dict):
+            data = {**data, "data": beside(data["data"], folder)}
+        return {**data, "model": model_beside(data["model"], folder)} if "model" in data else data
+
+    return parse_recipe(read_recipe(path, changes, placed, kind="finetune"))
+
+
+def read_recipe(
+    path: Path, changes: Mapping[str, Any] | None, placed: Callable[[dict[str, Any]], dict[str, Any]], *, kind: str
+) -> dict[str, Any]:
+    """The plain data of a recipe file.
+
+    Args:
+        path: YAML file.
+        changes: Values that replace the file's, by dotted name.
+        placed: Names the files of the recipe from the working folder.
+        kind: The command that the recipe must be for: ``finetune`` or ``pretrain``.
+
+    Raises:
+        InputError: ``recipe_unreadable``; ``recipe_for_pretrain`` or ``recipe_for_finetune`` where it is for the other
+            command.
+    """
     import yaml
 
     try:
@@ -155,14 +184,15 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
         raise InputError("recipe_unreadable", path=str(path), problem=problem) from error
     if not isinstance(data, dict):
         raise InputError("recipe_unreadable", path=str(path), problem="it holds no keys")
-    folder = Path() if path.parent.resolve() == RECIPES else path.parent
-    if isinstance(data.get("data"), dict):
-        data["data"] = beside(data["data"], folder)
-    if "model" in data:
-        data["model"] = model_beside(data["model"], folder)
+    # Only a model from nothing has documents, and only an adapter has rows of a task.
+    if kind == "finetune" and "documents" in data and "data" not in data:
+        raise InputError("recipe_for_pretrain", path=str(path))
+    if kind == "pretrain" and "documents" not in data and ("data" in data or "task" in data):
+        raise InputError("recipe_for_finetune", path=str(path))
+    data = placed(data)
     for name, value in (changes or {}).items():
         _put(data, name, value)
-    return parse_recipe(data)
+    return data
 
 
 def parse_recipe(data: Mapping[str, Any]) -> Recipe:
@@ -171,13 +201,22 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
     Raises:
         InputError: A key does not exist (``recipe_key_unknown``, with the nearest names), or a value is wrong.
     """
+    return parsed_recipe(Recipe, data)
+
+
+def parsed_recipe(model: type[AnyRecipe], data: Mapping[str, Any]) -> AnyRecipe:
+    """As ``parse_recipe``, for a recipe of any kind.
+
+    Raises:
+        InputError: As for ``parse_recipe``.
+    """
     try:
-        return Recipe.model_validate(dict(data))
+        return model.model_validate(dict(data))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(map(str, first["loc"])) or "recipe"
         if first["type"] == "extra_forbidden":
-            known = _known_keys(first["loc"][:-1])
+            known = _known_keys(model, first["loc"][:-1])
             raise InputError("recipe_key_unknown", key=name, nearest=nearest(str(first["loc"][-1]), known)) from None
         if first["type"] == "missing":
             raise InputError("recipe_key_missing", key=name) from None
@@ -197,12 +236,11 @@ def _put(data: Any, name: str, value: Any) -> None:
                 place[parent] = place = {} if place.get(parent) is None else place[parent]
         place[int(last) if isinstance(place, list) else last] = value
     except (ValueError, IndexError, TypeError, AttributeError):
-        raise InputError("recipe_key_unknown", key=name, nearest=nearest(name, _known_keys(()))) from None
+        raise InputError("recipe_key_unknown", key=name, nearest=nearest(name, data)) from None
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+def _known_keys(model: Any, location: tuple[int | str, ...]) -> list[str]:
     """Names of the fields at a place of a recipe, as pydantic names the place."""
-    model: Any = Recipe
     for part in location:
         if isinstance(part, str) and part in model.model_fields:
             kinds = [model.model_fields[part].annotation]

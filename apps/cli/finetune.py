@@ -11,7 +11,7 @@ from apps.cli.terminal import Language, console, language, sanitize, say, to_jso
 if TYPE_CHECKING:
     from finetune.finetuning import Finetuned
 
-__all__ = ["app"]
+__all__ = ["aligned", "app"]
 
 app = typer.Typer(add_completion=False)
 
@@ -45,7 +45,7 @@ def finetune(
     loaded = load_recipe(path, given)
     if explain:
         rows = explained(path, given, loaded)
-        typer.echo(to_json(rows, indent=2) if as_json else "\n".join(_aligned(rows)))
+        typer.echo(to_json(rows, indent=2) if as_json else "\n".join(aligned(rows)))
         return
     from finetune.finetuning import finetune as run
     from finetune.training.progress import TrainingProgress
@@ -59,7 +59,8 @@ def finetune(
         _print(done, loaded.task, loaded.model)
 
 
-def _aligned(rows: dict[str, dict[str, Any]]) -> list[str]:
+def aligned(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Every value of a recipe with where it comes from, as lines of columns."""
     values = {name: to_json(row["value"]) for name, row in rows.items()}
     wide, long = max(map(len, rows)), max(len(value) for value in values.values() if len(value) <= 40)
     lines = []

@@ -11,7 +11,8 @@ from apps.cli.terminal import Language
 
 __all__ = ["COMMANDS", "app"]
 
-COMMANDS = ("run", "chat", "ui", "data", "finetune", "merge", "push", "publish", "eval", "models", "doctor", "demo")
+COMMANDS = ("run", "chat", "ui", "data", "finetune", "pretrain", "merge", "push", "publish", "eval", "models", "doctor",
+            "demo")  # fmt: skip
 """The subcommands in the order of the help page: each is ``apps/cli/<name>.py`` with its ``typer.Typer`` as ``app``."""
 
 

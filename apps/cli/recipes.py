@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from finetune.recipe import Recipe
+    from pydantic import BaseModel
 
 __all__ = ["explained"]
 
 
-def explained(path: Path, changes: Mapping[str, Any], recipe: "Recipe") -> dict[str, dict[str, Any]]:
+def explained(path: Path, changes: Mapping[str, Any], recipe: "BaseModel") -> dict[str, dict[str, Any]]:
     """Every value of a recipe by its dotted name: ``value``, and ``from``: ``command``, ``recipe`` or ``default``."""
     from finetune.data.settings import read_yaml
 

@@ -36,7 +36,7 @@ from pipelines.models.shape import ModelShape, shape_of
 from pipelines.models.source import ModelSource
 from pipelines.provenance import environment
 
-__all__ = ["fingerprint_of", "train", "training_device"]
+__all__ = ["device_for", "fingerprint_of", "stoppable", "train", "training_device"]
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "safetensors")
 
@@ -104,18 +104,22 @@ def train(recipe: Recipe, *, planted: Sequence[Row] = (), progress: TrainingProg
 
 
 def training_device(recipe: Recipe) -> DeviceChoice:
-    """Where a recipe trains, and in which number format.
+    """As ``device_for``, for a recipe."""
+    return device_for(recipe.training.device, recipe.training.dtype, recipe.adapter.quantization)
+
+
+def device_for(device: str, dtype: str, quantization: str | None = None) -> DeviceChoice:
+    """Where is trained, and in which number format.
 
     float16 needs the loss to be scaled and overflows all the same; float32 is taken where a device has no bfloat16.
 
     Raises:
         InputError: The device is not there, or cannot quantize.
     """
-    device = recipe.training.device
     if "LOCAL_RANK" in os.environ and device in ("auto", "cuda"):
-        choice = choose_device(device, recipe.training.dtype, recipe.adapter.quantization)
+        choice = choose_device(device, dtype, quantization)
         device = f"cuda:{os.environ['LOCAL_RANK']}" if choice.kind == "cuda" else choice.device
-    choice = choose_device(device, recipe.training.dtype, recipe.adapter.quantization)
+    choice = choose_device(device, dtype, quantization)
     choice = replace(choice, device="cuda:0") if choice.device == "cuda" else choice
     return replace(choice, dtype="float32" if choice.dtype == "float16" else choice.dtype, one_row=False)
 
@@ -192,7 +196,7 @@ def _steps(
     started = time.monotonic()
     with (
         progress.steps(total, done) as show,
-        _stoppable(lambda: progress.say("training_stopping")) as wants_stop,
+        stoppable(lambda: progress.say("training_stopping")) as wants_stop,
     ):
 
         def report(entry: dict[str, Any]) -> None:
@@ -271,7 +275,7 @@ def _ended(trainer: Any) -> bool:
 
 
 @contextmanager
-def _stoppable(say: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+def stoppable(say: Callable[[], None]) -> Iterator[Callable[[], bool]]:
     """Take Ctrl-C, and the signal that a cluster sends before it kills, as a wish.
 
     The step at work is finished, and a checkpoint saved. The second one ends the program at once.
