@@ -81,6 +81,12 @@ class ModelFolder:
         lock = {"schema_version": SCHEMA_VERSION, "identity": identity, "recipe": recipe.model_dump(mode="json")}
         write_atomically(self._lock_file, json.dumps(lock, ensure_ascii=False, indent=1) + "\n")
 
+    def release(self) -> None:
+        """Give the folder back: nothing was learned yet, and the recipe has to change."""
+        self.tidy()
+        for path in (self._lock_file, self.documents):
+            path.unlink(missing_ok=True)
+
     def finished(self) -> dict[str, Any] | None:
         """Figures of the finished run; None where there is none yet."""
         try:

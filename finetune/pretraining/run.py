@@ -53,7 +53,11 @@ def pretrain(recipe: PretrainRecipe, *, progress: PretrainProgress | None = None
             processes.wait()
             return done
         if processes.first:
-            prepare_text(recipe, folder, progress)
+            try:
+                prepare_text(recipe, folder, progress)
+            except InputError:
+                folder.release()
+                raise
             processes.wait()
         run = Run(recipe, folder, choice, processes, progress)
         figures = run.text()
