@@ -2,16 +2,20 @@
 
 Ours (``pipelines/models/transformer.py``), a GPT-2 as nanoGPT builds it (written here from its description: learned
 positions, LayerNorm without bias, one matrix for query, key and value, GELU of width 4, tied embeddings), and
-transformers' Llama of our shape. All three take the same step (autocast, cross-entropy, clipping, fused AdamW) on the
-same tokens in one process, in turn (A B C A B C …), so that a machine whose speed drifts slows all. Each is run as it
-is and compiled. MFU is the share of the matmul speed that this machine reaches here. Its last line is one JSON object.
+transformers' Llama of our shape. All take the same step (cross-entropy, clipping, fused AdamW) on the same tokens in
+one process, in turn (A B C A B C …), so that a machine whose speed drifts slows all. Each is run as it is and compiled.
+The others compute under autocast, as nanoGPT and transformers' Trainer do; ours is measured so, and as the suite trains
+it, with weights in bfloat16 and their sums in float32 (``finetune/pretraining/precision.py``). MFU is the share of the
+matmul speed that this machine reaches here. Its last line is one JSON object.
 
 On a GPU: python3 bench/pretraining.py --device cuda --out result.json
 """
 
 import argparse
 import gc
+import importlib
 import importlib.util
+import itertools
 import json
 import math
 import os
@@ -36,6 +40,8 @@ SHAPES: dict[str, dict[str, int]] = {
 TOKENS = {"cpu": 2048, "cuda": 65_536}
 """Tokens of a step on each device; a smoke run takes 64."""
 
+ROOT = Path(__file__).resolve().parent.parent
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -45,13 +51,14 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--shapes", nargs="*", choices=list(SHAPES), help="by default those that suit the device")
-    parser.add_argument("--modes", nargs="*", choices=["eager", "compiled"], default=["eager", "compiled"])
+    parser.add_argument("--modes", nargs="*", choices=["eager", "compiled"], default=["compiled", "eager"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=0, help="of each side in each round")
     parser.add_argument("--tokens", type=int, default=0, help="of a step")
-    parser.add_argument("--seconds", type=float, default=80.0, help="no further shape is begun after this long")
+    parser.add_argument("--seconds", type=float, default=75.0, help="no further side is begun after this long")
     parser.add_argument("--out", help="a file for the JSON object, too")
     options = parser.parse_args()
+    options.ends = time.monotonic() + options.seconds
     began = time.monotonic()
     cuda = options.device.startswith("cuda")
     if cuda:
@@ -67,15 +74,12 @@ def main() -> None:
         "shapes": {},
     }
     for name in options.shapes or (["classic", "gpu"] if cuda else ["tiny", "classic"]):
-        if time.monotonic() - began > options.seconds:
-            print(f"{name}: left out, {options.seconds:.0f} s are over", flush=True)
-            continue
         shape = SHAPES[name]
         tokens = options.tokens or (64 if name == "smoke" else TOKENS["cuda" if cuda else "cpu"])
         found = measured(shape, options, tokens, peak)
         result["shapes"][name] = {"shape": shape, "tokens_of_a_step": tokens, **found}
         for side, each in found["sides"].items():
-            print(f"{name:8} {side:24} " + "  ".join(f"{key} {value}" for key, value in each.items()), flush=True)
+            print(f"{name:8} {side:26}" + "  ".join(f"{key} {value}" for key, value in each.items()), flush=True)
         print(f"{name:8} ours / the faster of both: {found['ratio']}", flush=True)
     try:
         import transformers
@@ -98,16 +102,20 @@ def measured(shape: dict[str, int], options: argparse.Namespace, tokens: int, pe
     batch = drawn[:, :-1].contiguous(), drawn[:, 1:].contiguous()
     sides: dict[str, Side] = {}
     failed: dict[str, str] = {}
-    for mode in options.modes:
-        for name, build in {"ours": ours, "nanogpt": nanogpt, "llama": llama}.items():
-            if (model := build(shape)) is None:
-                continue
-            side = Side(model.to(options.device), options, compiled=mode == "compiled")
-            try:
-                side.steps(batch, 2)
-                sides[f"{name} {mode}"] = side
-            except Exception as error:  # a machine without a compiler, or a GPU without the memory: the others count
-                failed[f"{name} {mode}"] = " ".join(str(error).split())[:200]
+    for mode, (name, build) in itertools.product(options.modes, BUILDERS.items()):
+        if (model := build(shape)) is None or (name == "ours" and options.dtype == "float32"):
+            continue
+        if time.monotonic() > options.ends:
+            failed[f"{name} {mode}"] = "left out: the time is over"
+            continue
+        began = time.monotonic()
+        try:
+            side = Side(model.to(options.device), options, compiled=mode == "compiled", master=name == "ours")
+            side.steps(batch, 2)
+            sides[f"{name} {mode}"] = side
+        except Exception as error:  # a machine without a compiler, or a GPU without the memory: the others count
+            failed[f"{name} {mode}"] = " ".join(str(error).split())[:200]
+        print(f"{name} {mode}: ready after {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
     steps = options.steps or (10 if options.device.startswith("cuda") else 2)
     times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(options.rounds):
@@ -124,7 +132,9 @@ def measured(shape: dict[str, int], options: argparse.Namespace, tokens: int, pe
             "loss": round(side.loss, 4),
         }
     best = {
-        who: max((each["tokens_per_s"] for name, each in found.items() if name.startswith(who)), default=math.nan)
+        who: max(
+            (each["tokens_per_s"] for name, each in found.items() if name.rpartition(" ")[0] == who), default=math.nan
+        )
         for who in ("ours", "nanogpt", "llama")
     }
     others = [rate for who, rate in best.items() if who != "ours" and not math.isnan(rate)]
@@ -140,10 +150,12 @@ def measured(shape: dict[str, int], options: argparse.Namespace, tokens: int, pe
 class Side:
     """A model with its optimizer."""
 
-    def __init__(self, model: nn.Module, options: argparse.Namespace, *, compiled: bool) -> None:
+    def __init__(self, model: nn.Module, options: argparse.Namespace, *, compiled: bool, master: bool) -> None:
         self.model, self.options, self.loss = model, options, math.nan
         self.weights = sum(weight.numel() for weight in model.parameters())
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), fused=True)
+        dtype = torch.bfloat16 if master else torch.float32
+        self.autocast = options.dtype == "bfloat16" and not master
+        self.optimizer = own("finetune.pretraining.precision").MasterWeights(model, dtype, adamw)
         self.loss_of: Loss = torch.compile(self._loss) if compiled else self._loss
 
     def _loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
@@ -156,12 +168,10 @@ class Side:
         synchronize(self.options.device)
         began = time.perf_counter()
         for _ in range(count):
-            with torch.autocast(kind, torch.bfloat16, enabled=self.options.dtype == "bfloat16"):
+            with torch.autocast(kind, torch.bfloat16, enabled=self.autocast):
                 loss = self.loss_of(*batch)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.step(1e-4, 1.0)
         synchronize(self.options.device)
         seconds = time.perf_counter() - began
         self.loss = float(loss.detach())
@@ -173,20 +183,32 @@ class Side:
         return 6 * (self.weights - looked_up) + 6 * shape["num_layers"] * shape["embedding_dim"] * shape["length"]
 
 
-def ours(shape: dict[str, int]) -> nn.Module:
-    """The suite's model; from its file alone where the suite's libraries are not installed."""
+def own(name: str) -> Any:
+    """A module of the suite; from its file alone where the libraries of its package are not installed."""
+    if name in sys.modules:
+        return sys.modules[name]
     try:
-        from pipelines.models.transformer import TransformerModel
+        return importlib.import_module(name)
     except ImportError:
-        path = Path(__file__).resolve().parent.parent / "pipelines" / "models" / "transformer.py"
-        spec = importlib.util.spec_from_file_location("transformer", path)
+        path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
+        alone = name.rpartition(".")[2]
+        spec = importlib.util.spec_from_file_location(alone, path)
         assert spec is not None
         assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
+        module = sys.modules[alone] = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        TransformerModel = module.TransformerModel
+        return module
+
+
+def adamw(named: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW([weight for _, weight in named], lr=1e-4, betas=(0.9, 0.95), fused=True)
+
+
+def ours(shape: dict[str, int]) -> nn.Module:
+    """The suite's model."""
     torch.manual_seed(0)
-    return TransformerModel(*(shape[name] for name in ("vocab_size", "embedding_dim", "num_heads", "num_layers")))
+    model = own("pipelines.models.transformer").TransformerModel
+    return model(*(shape[name] for name in ("vocab_size", "embedding_dim", "num_heads", "num_layers")))
 
 
 class NanoLayer(nn.Module):
@@ -233,7 +255,7 @@ def nanogpt(shape: dict[str, int]) -> nn.Module:
 
 
 def llama(shape: dict[str, int]) -> nn.Module | None:
-    """transformers' Llama with the same parts as ours; None where transformers is not installed."""
+    """Transformers' Llama with the same parts as ours; None where transformers is not installed."""
     try:
         from transformers import LlamaConfig, LlamaForCausalLM
     except ImportError:
@@ -267,6 +289,10 @@ def llama(shape: dict[str, int]) -> nn.Module | None:
     return Logits()
 
 
+BUILDERS = {"ours": ours, "nanogpt": nanogpt, "llama": llama, "ours (autocast)": ours}
+"""Names of the sides; the first one trains as the suite does."""
+
+
 def matmul_speed(device: str, dtype: torch.dtype) -> float:
     """Operations a second of large products on this device: the best of some sizes."""
     best = 0.0
@@ -291,8 +317,7 @@ def synchronize(device: str) -> None:
 
 
 if __name__ == "__main__":
-    root = str(Path(__file__).resolve().parent.parent)
-    if root not in sys.path:
-        sys.path.insert(0, root)
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     main()
