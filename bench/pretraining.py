@@ -221,7 +221,7 @@ class NanoLayer(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
         self.up, self.down = nn.Linear(width, 4 * width, bias=False), nn.Linear(4 * width, width, bias=False)
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor) -> Tensor:  # noqa: D102
         batch, length, width = hidden.shape
         parts = self.qkv(self.first(hidden)).split(width, dim=2)
         query, key, value = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in parts)
@@ -242,7 +242,7 @@ class NanoGPT(nn.Module):
             if weight.dim() > 1:
                 nn.init.normal_(weight, std=0.02)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:  # noqa: D102
         hidden = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1], device=tokens.device))
         for layer in self.layers:
             hidden = layer(hidden)
