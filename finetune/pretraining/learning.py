@@ -7,9 +7,10 @@ that was killed goes on from its last checkpoint with the losses that it would h
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from finetune.pretraining.distribution import Distribution
+from finetune.pretraining.precision import MasterWeights
 from finetune.training.checkpoints import complete, keep_only, last_complete, step_of, writing
 from pipelines.errors import CinquainError
 from pipelines.home import disk_errors, write_atomically
@@ -119,8 +121,9 @@ def learn(
         CinquainError: ``training_not_finite``, or the disk is full.
         KeyboardInterrupt: ``wants_stop`` said so before the end.
     """
-    optimizer = optimizer_for(model, settings)
-    trained, optimizer = distribution.prepare(model, optimizer)
+    dtype = distribution.shard(model, getattr(torch, settings.dtype))
+    master = MasterWeights(model, dtype, partial(optimizer_for, settings=settings))
+    trained = distribution.wrapped(model)
     done = 0
     if distribution.first:
         begun = last_complete(checkpoints)
@@ -129,7 +132,7 @@ def learn(
     done = distribution.agreed(done)
     if done:
         state = torch.load(checkpoints / f"checkpoint-{done}" / "state.pt", map_location="cpu", weights_only=True)
-        distribution.restore(trained, optimizer, state)
+        master.restore(state)
         del state
     step = torch.compile(summed_loss) if settings.compiled else summed_loss
     judged = {entry["step"] for entry in journal.entries() if "eval_loss" in entry}
@@ -140,23 +143,22 @@ def learn(
         stopping = distribution.any(wants_stop())
         if done % every == 0 or done == settings.steps or stopping:
             if done != saved:
-                _save(checkpoints, done, trained, optimizer, distribution)
+                _save(checkpoints, done, master, distribution)
                 saved = done
             if stopping and done < settings.steps:
                 raise KeyboardInterrupt
             if done not in judged:
                 began = time.perf_counter()
-                figures = evaluate(model if not distribution.sharded else trained, done)
+                figures = evaluate(model, done)
                 if distribution.first:
                     journal.add({"step": done, **figures})
                 since += time.perf_counter() - began  # judging is no training time
         if done == settings.steps:
-            return distribution.weights(model, trained)
+            return master.whole()
         passes = batch(done)
         learning_rate = rate(done, settings)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
-        losses.append(_step(trained, optimizer, passes, step, settings, distribution))
+        losses.append(_gradients(trained, passes, step, settings.device, distribution))
+        master.step(learning_rate, settings.max_grad_norm)
         read += sum(tokens.numel() for tokens, _ in passes) * distribution.count
         done += 1
         if done % _REPORT == 0 or done == settings.steps:
@@ -193,46 +195,41 @@ def rate(step: int, settings: Settings) -> float:
     return settings.learning_rate * (settings.final + (1 - settings.final) * (1 + math.cos(math.pi * share)) / 2)
 
 
-def optimizer_for(model: nn.Module, settings: Settings) -> torch.optim.AdamW:
+def optimizer_for(named: Iterable[tuple[str, Tensor]], settings: Settings) -> torch.optim.AdamW:
     """AdamW in one kernel. Matrices decay; norms do not, which have to stay near one."""
-    matrices = [weight for weight in model.parameters() if weight.dim() > 1]
-    others = [weight for weight in model.parameters() if weight.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    weights = [weight for _, weight in named]
+    groups = [
+        {"params": [weight for weight in weights if weight.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [weight for weight in weights if weight.dim() <= 1], "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
 
 
-def _step(
+def _gradients(
     model: nn.Module,
-    optimizer: Any,
     passes: Batch,
     loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor],
-    settings: Settings,
+    device: str,
     distribution: Distribution,
 ) -> Tensor:
-    """One step; its mean loss over all processes."""
+    """Gradients of a step; returns its mean loss over all processes."""
     model.train()
     # Passes hold different numbers of trained tokens where rows are chats; DDP takes the mean of the processes.
     trained = sum(int((targets != IGNORED).sum()) for _, targets in passes)
-    total = distribution.summed(torch.tensor(float(trained), device=settings.device))
+    total = distribution.summed(torch.tensor(float(trained), device=device))
     scale = distribution.count / total.clamp(min=1)
-    kind = torch.device(settings.device).type
-    mean = torch.zeros((), device=settings.device)
+    mean = torch.zeros((), device=device)
     for number, (tokens, targets) in enumerate(passes):
-        last = number == len(passes) - 1
-        with nullcontext() if last else distribution.unsynced(model):
-            with torch.autocast(kind, torch.bfloat16, enabled=settings.dtype == "bfloat16"):
-                loss = loss_of(model, tokens.to(settings.device), targets.to(settings.device)) * scale
+        with nullcontext() if number == len(passes) - 1 else distribution.unsynced(model):
+            loss = loss_of(model, tokens.to(device), targets.to(device)) * scale
             loss.backward()
         mean += loss.detach()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
     return distribution.summed(mean) / distribution.count
 
 
-def _save(checkpoints: Path, step: int, model: nn.Module, optimizer: Any, distribution: Distribution) -> None:
+def _save(checkpoints: Path, step: int, master: MasterWeights, distribution: Distribution) -> None:
     """Write a checkpoint; the one before goes when it is whole."""
-    state = distribution.state(model, optimizer)
+    state = master.state()
     if distribution.first:
         folder = checkpoints / f"checkpoint-{step}"
         with disk_errors(checkpoints):

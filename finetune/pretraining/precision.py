@@ -46,7 +46,7 @@ class MasterWeights:
             group["lr"] = learning_rate
         if self.masters is not self.weights:
             for master, weight in zip(self.masters, self.weights, strict=True):
-                master.grad, weight.grad = weight.grad.to(master.dtype), None
+                master.grad, weight.grad = weight.grad.float(), None
         nn.utils.clip_grad_norm_(self.masters, max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -57,3 +57,36 @@ class MasterWeights:
         if self.masters is not self.weights:
             with torch.no_grad():
                 torch._foreach_copy_(self.weights, self.masters)
+
+    def whole(self) -> dict[str, Tensor]:
+        """The weights by name, float32; all processes of a divided model must ask at once."""
+        return {name: _whole(master) for name, master in zip(self.names, self.masters, strict=True)}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds: weights and the optimizer's sums, whole."""
+        sums = [{key: _whole(value) for key, value in self.optimizer.state[master].items()} for master in self.masters]
+        return {"weights": self.whole(), "sums": dict(zip(self.names, sums, strict=True))}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state`` gave."""
+        with torch.no_grad():
+            for name, master in zip(self.names, self.masters, strict=True):
+                master.copy_(_placed(state["weights"][name], master))
+                sums = state["sums"][name].items()
+                self.optimizer.state[master] = {key: _placed(value, master) for key, value in sums}
+        self.publish()
+
+
+def _whole(tensor: Any) -> Tensor:
+    """A tensor on the processor, put together where processes hold parts of it."""
+    found: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return found.detach().cpu()
+
+
+def _placed(tensor: Tensor, like: Any) -> Any:
+    """A tensor where another one is: on its device, and divided as that is."""
+    if hasattr(like, "device_mesh") and tensor.shape == like.shape:
+        from torch.distributed.tensor import distribute_tensor
+
+        return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
+    return tensor.to(like.device)

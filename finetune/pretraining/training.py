@@ -67,7 +67,7 @@ class Run:
         self._chats: Chats | None = None
         self.distribution = Distribution(
             processes.wait,
-            cpu=choice.kind == "cpu",
+            device=choice.device,
             rank=processes.rank,
             count=processes.count,
             sharded=processes.sharded,
@@ -112,7 +112,7 @@ class Run:
             model = TransformerModel(**self._shape).to(self.choice.device)
             weights = self._learn("text", model, batch, evaluate, settings, config.batch_size * self.length)
             if self.processes.first:
-                self._keep(model, weights, "pretrained", chats=False)
+                self._keep(weights, "pretrained", chats=False)
         self.processes.wait()
         return {
             "steps": steps,
@@ -155,7 +155,7 @@ class Run:
             model = from_llama(llama).to(self.choice.device)
             weights = self._learn("chat", model, batch, evaluate, settings, config.batch_size * self.length)
             if self.processes.first:
-                self._keep(model, weights, "answering", chats=True)
+                self._keep(weights, "answering", chats=True)
         self.processes.wait()
         figures = self._last("chat", "loss", "eval_loss", "tasks")
         return {"steps": steps, "rows": chats.rows, "data_sha256": chats.sha256, **figures}
@@ -222,9 +222,8 @@ class Run:
             journal.add({"step": settings.steps, "processor_s": round(time.process_time() - began, 1)})
         return weights
 
-    def _keep(self, model: TransformerModel, weights: dict[str, Any], name: str, *, chats: bool) -> None:
-        if self.distribution.sharded:
-            model = TransformerModel(**self._shape)
+    def _keep(self, weights: dict[str, Any], name: str, *, chats: bool) -> None:
+        model = TransformerModel(**self._shape)
         model.load_state_dict(weights)
         save_model(model, self.tokenizer, self.work / name, self.length, chats=chats)
 
@@ -253,8 +252,7 @@ class Run:
         model.eval()
         total, count = 0.0, 0
         for tokens, targets in passes:
-            with torch.autocast(self.choice.kind, torch.bfloat16, enabled=self.choice.dtype == "bfloat16"):
-                total += float(summed_loss(model, tokens.to(self.choice.device), targets.to(self.choice.device)))
+            total += float(summed_loss(model, tokens.to(self.choice.device), targets.to(self.choice.device)))
             count += int((targets >= 0).sum())
         return total / max(1, count)
 
@@ -268,8 +266,7 @@ class Run:
             ids = [self.tokenizer.bos_token_id, *self.tokenizer.encode(prompt, add_special_tokens=False)]
             draw_from = torch.Generator(self.choice.device).manual_seed(step)
             given = torch.tensor([ids], device=self.choice.device)
-            with torch.autocast(self.choice.kind, torch.bfloat16, enabled=self.choice.dtype == "bfloat16"):
-                written = model.generate(given, config.tokens, config.temperature, draw_from)  # type: ignore[operator]
+            written = model.generate(given, config.tokens, config.temperature, draw_from)  # type: ignore[operator]
             text = self.tokenizer.decode(written[0, 1:].tolist())
             found.append(text.partition(self.tokenizer.bos_token)[0])
         return found
