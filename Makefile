@@ -16,7 +16,7 @@ install := PYTHONWARNINGS=ignore $(python) -m pip install $(if $(MAKE_TERMOUT),,
 pytest := $(python) -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format lock bench bench-data bench-train bench-train-gpu bench-gpu model clean
+.PHONY: help demo test test-all lint format lock bench bench-data bench-train bench-train-gpu bench-pretrain bench-gpu model clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -50,6 +50,9 @@ bench-train: $(VENV)/installed-bench model  ## tokens a second of LoRA training 
 
 bench-train-gpu: $(VENV)/installed-bench  ## training on CUDA at 512 to 8,192 tokens: speed, memory, share of the peak
 	$(python) bench/training_gpu.py
+
+bench-pretrain: $(VENV)/installed  ## tokens a second of pretraining beside nanoGPT's model and transformers' Llama; MFU
+	$(python) bench/pretraining.py --seconds 300
 
 bench-gpu: $(VENV)/installed-bench  ## the same table on CUDA, with a model of 1.2 billion parameters built from its config
 	$(python) bench/speed.py --only generation --device cuda --build .bench-model

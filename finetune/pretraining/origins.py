@@ -1,6 +1,7 @@
 """What a recipe names as text, as sources that ``finetune.data`` reads: public sets are fetched, rhymes are made up."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 from finetune.data.config import Source
@@ -13,7 +14,7 @@ from pipelines.home import write_atomically
 
 __all__ = ["chat_sources", "text_sources"]
 
-PUBLIC, RHYMES = "public:", "rhymes"
+PUBLIC, RHYMES, DOCUMENTS = "public:", "rhymes", "documents"
 
 
 def text_sources(recipe: PretrainRecipe, folder: Path, progress: RowProgress) -> list[tuple[DocumentSource, Source]]:
@@ -48,25 +49,36 @@ def text_sources(recipe: PretrainRecipe, folder: Path, progress: RowProgress) ->
     return found
 
 
-def chat_sources(recipe: PretrainRecipe, folder: Path) -> dict[str, list[Source]]:
-    """The rows of the chats by task. Of a set that was replaced by rhymes, those rhymes are taken."""
+def chat_sources(recipe: PretrainRecipe, folder: Path, progress: RowProgress) -> dict[str, list[Source]]:
+    """The rows of the chats by task.
+
+    Args:
+        recipe: The recipe; it has a part on chats.
+        folder: As for ``text_sources``, which was called before.
+        progress: Says where the documents hold no rows.
+    """
     assert recipe.chat is not None
-    instead = {each.path: each.otherwise for each in recipe.documents.sources}
     found: dict[str, list[Source]] = {}
     for task, paths in recipe.chat.rows.items():
         for path in paths:
-            if not path.startswith((PUBLIC, RHYMES)):
+            if path != DOCUMENTS:
                 found.setdefault(task, []).append(Source(path=path))
                 continue
-            here = _file(path, folder)
-            if not here.is_file() and instead.get(path):
-                here = _file(instead[path], folder)
-            if here.is_file():
-                rows = _excerpts(here, recipe.chat.excerpt) if recipe.chat.excerpt else here
+            taken = [row for row in map(partial(_taken, folder=folder), recipe.documents.sources) if row]
+            if not taken:
+                progress.say("pretrain_no_document_rows", task=task)
+            for file in taken:
+                rows = _excerpts(file, recipe.chat.excerpt) if recipe.chat.excerpt else file
                 found.setdefault(task, []).append(
                     Source(path=str(rows), columns={**_FIELDS, "reply": "text"}, group="doc")
                 )
     return found
+
+
+def _taken(source: DocumentSource, folder: Path) -> Path | None:
+    """The file that was fetched or made for a source of documents; None for a person's own."""
+    files = [_file(path, folder) for path in (source.path, source.otherwise) if path.startswith((PUBLIC, RHYMES))]
+    return next((file for file in files if file.is_file()), None)
 
 
 def _excerpts(path: Path, characters: int) -> Path:

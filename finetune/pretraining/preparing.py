@@ -47,7 +47,7 @@ def prepare_text(recipe: PretrainRecipe, folder: ModelFolder, progress: Pretrain
         characters=f"{sum(each.characters for each in accounts):,}",
     )
     progress.say("pretrain_tokenizer", vocabulary=recipe.tokenizer.vocabulary)
-    extra = chat_texts(chat_sources(recipe, work / "sources")) if recipe.chat else []
+    extra = chat_texts(chat_sources(recipe, work / "sources", progress)) if recipe.chat else []
     tokenizer = train_tokenizer(
         work / "documents",
         work / "tokenizer",

@@ -151,8 +151,9 @@ class SampleConfig(_Strict):
 class ChatConfig(_Steps):
     """The second training, on chats of the tasks: after it the model answers."""
 
-    rows: dict[str, list[str]] = Field(default_factory=lambda: {task: [f"shipped:{task}"] for task in TASKS})
-    """Task → sources of its rows, as in a fine-tuning recipe; a public set of ``documents`` is named as there."""
+    rows: dict[str, list[str]] = Field(default_factory=lambda: {task: _rows(task) for task in TASKS})
+    """Task → sources of its rows, as in a fine-tuning recipe. ``documents`` are those of the first training that are
+    rows of creative writing: a public set, rhymes."""
     excerpt: Positive | None = None
     """Most characters of a reply from a public set or of a rhyme, cut between paragraphs; None takes them whole, and
     those that are too long for a block are dropped."""
@@ -207,6 +208,11 @@ def load_pretrain_recipe(path: Path, changes: Mapping[str, Any] | None = None) -
         return data
 
     return parsed_recipe(PretrainRecipe, read_recipe(path, changes, placed, kind="pretrain"))
+
+
+def _rows(task: str) -> list[str]:
+    """What a task's chats are where a recipe does not say it."""
+    return [*(["documents"] if task == "creative_writing" else []), f"shipped:{task}"]
 
 
 def _beside(source: Any, folder: Path) -> Any:

@@ -189,7 +189,7 @@ class Run:
     def _prepared_chats(self) -> Chats:
         if self._chats is None:
             assert self.recipe.chat is not None
-            sources = chat_sources(self.recipe, self.work / "sources")
+            sources = chat_sources(self.recipe, self.work / "sources", self.progress)
             self._chats = prepare_chats(
                 sources,
                 self.work / "pretrained",
