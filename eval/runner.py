@@ -26,7 +26,7 @@ from pipelines.generation import Generation, GenerationOptions
 from pipelines.pipeline import Pipeline
 from pipelines.provenance import environment
 
-__all__ = ["run"]
+__all__ = ["describe", "place_of", "run"]
 
 ALONE = 3
 """Rows that are asked once more by themselves: enough to show that batches change texts, at little cost."""
@@ -79,10 +79,10 @@ def run(
     engine = pipeline.wording(adapter)[0]
     if identity["engine"]["engine"] == "remote":
         identity = _dated(folder, benchmark, engine, identity)
-    place = _place(folder, benchmark, engine, identity)
+    place = place_of(folder, benchmark, engine, identity)
     shard, cancel = shard or Shard(), cancel or threading.Event()
     with held(place, shard):
-        begin_run(place, _description(benchmark, engine.provenance(), identity, command))
+        begin_run(place, describe(benchmark, engine.provenance(), identity, command))
         known = load_run(place)
         file = RecordFile(place / f"{shard.name}.jsonl")
         file.mend()
@@ -185,9 +185,8 @@ def _device(pipeline: Pipeline) -> str | None:
     return None if said["engine"] == "remote" else str(said.get("device", "cpu"))
 
 
-def _description(
-    benchmark: Benchmark, engine: dict[str, Any], identity: dict[str, Any], command: str
-) -> dict[str, Any]:
+def describe(benchmark: Benchmark, engine: dict[str, Any], identity: dict[str, Any], command: str) -> dict[str, Any]:
+    """What ``eval.records.begin_run`` writes: what is asked of whom, by which command line."""
     provenance = {"engine": engine, "environment": environment(), "date": _today(), "command": command}
     return {
         "benchmark": benchmark.name,
@@ -200,7 +199,7 @@ def _description(
     }
 
 
-def _place(folder: Path, benchmark: Benchmark, engine: Engine, identity: Mapping[str, Any]) -> Path:
+def place_of(folder: Path, benchmark: Benchmark, engine: Engine, identity: Mapping[str, Any]) -> Path:
     """The folder of a run: the one that has its key, however the model was called then."""
     key = key_of(identity)[:16]
     return next(iter(sorted(folder.glob(f"*-{key}"))), folder / f"{_stem(benchmark, engine)}-{key}")

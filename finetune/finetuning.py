@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eval.likelihood import reference_bits
 from finetune.data.rendering import Renderer
 from finetune.data.results import finished
 from finetune.data.row import Row
@@ -21,7 +22,6 @@ from finetune.judging.canaries import Exposure, canaries, exposed, exposure
 from finetune.judging.card import write_card
 from finetune.judging.comparison import Side, held_out, judge, training_rows
 from finetune.judging.judgement import Judgement, save
-from finetune.judging.likelihood import reference_bits
 from finetune.recipe import Recipe
 from finetune.training.folder import RunFolder
 from finetune.training.progress import TrainingProgress

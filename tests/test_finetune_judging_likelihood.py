@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from eval import likelihood
+from eval.likelihood import reference_bits
 from finetune.data.rendering import Rendered, Renderer
 from finetune.data.row import Row
-from finetune.judging import likelihood
 from finetune.judging.canaries import CANDIDATES, canaries, exposed, exposure
-from finetune.judging.likelihood import reference_bits
 from pipelines import Prompt
 from pipelines.requests import validate
 from pipelines.tasks import TASKS

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from apps.cli.batch import row_progress
+from apps.cli.eval_audit import audit
 from apps.cli.eval_report import compare, report
 from apps.cli.run import Adapter, EngineOptions, Model, parse_engine_options
 from apps.cli.terminal import Language, console, interruptible, say, to_json
@@ -111,6 +112,7 @@ def run(
 
 app.command()(compare)
 app.command()(report)
+app.command()(audit)
 
 
 def _ask(

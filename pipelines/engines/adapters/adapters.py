@@ -179,6 +179,23 @@ class Adapters:
         with self._layers.serving([each.layers if each else None for each in adapters]) as rows:
             yield rows
 
+    @contextmanager
+    def in_force(self, key: str | None) -> Iterator[None]:
+        """Have the model itself compute under one adapter, or under none, for passes that write no reply.
+
+        Requests wait meanwhile.
+
+        Raises:
+            InputError: ``adapter_unloaded``.
+        """
+        with self._lock:
+            adapter = self.of(key)
+            self._layers.switch(adapter.layers if adapter else None)
+            try:
+                yield
+            finally:
+                self._layers.switch(None)
+
     def list(self) -> tuple[Adapter, ...]:
         """All adapters that are loaded, in the order of loading."""
         return tuple(self._loaded.values())

@@ -2,17 +2,47 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from finetune.data.rendering import Rendered
-
-__all__ = ["reference_bits"]
+__all__ = ["Asked", "TokenRow", "reference_bits"]
 
 _PASS_TOKENS = 1024
 """Padded tokens of one pass: with a vocabulary of 50,000 their logits take 200 MB in float32."""
 
 
-def reference_bits(model: Any, rows: Sequence[Rendered]) -> list[float]:
+class TokenRow(Protocol):
+    """A row as a model reads it."""
+
+    @property
+    def tokens(self) -> list[int]:
+        """Of a causal model prompt and reply; of an encoder–decoder model what the decoder holds."""
+
+    @property
+    def labels(self) -> list[bool]:
+        """Which of ``tokens`` are foreseen, one for each; never the first."""
+
+    @property
+    def encoder(self) -> list[int] | None:
+        """What the encoder reads; None for a causal model."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A ``TokenRow`` of a causal model.
+
+    Attributes:
+        tokens: Prompt and reply.
+        labels: Which of ``tokens`` are foreseen.
+        encoder: None.
+    """
+
+    tokens: list[int]
+    labels: list[bool]
+    encoder: None = None
+
+
+def reference_bits(model: Any, rows: Sequence[TokenRow]) -> list[float]:
     """Minus log2 of the probability of each row's reply, its end included.
 
     Args:
