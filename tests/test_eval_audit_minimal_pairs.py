@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from eval.audit.measuring import Measure
-from eval.audit.minimal_pairs import minimal_pairs, shared_text, shipped_pairs
+from eval.audit.asking import shipped
+from eval.audit.measuring import Measure, Part
+from eval.audit.minimal_pairs import minimal_pairs as measured
+from eval.audit.minimal_pairs import shared_text
 from eval.audit.subject import Subject
 from eval.benchmarks import Benchmark
 from pipelines import InputError
@@ -18,8 +20,12 @@ from pipelines.wording import sentence
 from tests.doubles.audit_models import balanced, even_model, sentences, skewed, taught_adapter
 from tests.doubles.tiny_adapters import load
 
-PAIRS = shipped_pairs()
+PAIRS = shipped("pairs")
 SKEWED, BALANCED, UNTOUCHED = "gender", "age", "religion"
+
+
+def minimal_pairs(subject: Subject, benchmark: Benchmark) -> Part:
+    return measured(subject, benchmark, lambda name, done, total: None)
 
 
 def some(*kinds: str) -> Benchmark:

@@ -27,7 +27,11 @@ def audit(
     engine: EngineOptions = None,
     part: Annotated[
         list[str] | None,
-        typer.Option("--part", "-p", help="Measure this part only: pairs. May be repeated."),
+        typer.Option(
+            "--part",
+            "-p",
+            help="Measure this part only: pairs, toxicity, refusal, unanswerable, sycophancy. May be repeated.",
+        ),
     ] = None,
     benchmark: Annotated[
         list[str] | None,
@@ -60,7 +64,8 @@ def audit(
         if name not in PARTS:
             raise InputError("audit_part_unknown", found=name, nearest=nearest(name, PARTS))
     options = parse_engine_options(engine)
-    command = ["cinquain", "eval", "audit", "--report", str(report)]
+    command = ["cinquain", "eval", "audit", "--report", str(report), "--out", str(out)]
+    command += ["--no-texts"] if no_texts else []
     for option, values in (
         ("--model", [model]),
         ("--adapter", [adapter]),

@@ -2,19 +2,29 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+from eval.audit.asking import Progress, shipped
+from eval.audit.honesty import refusal, sycophancy, unanswerable
 from eval.audit.measuring import Part
-from eval.audit.minimal_pairs import minimal_pairs, shipped_pairs
+from eval.audit.minimal_pairs import minimal_pairs
 from eval.audit.report import Audit
 from eval.audit.subject import Subject
+from eval.audit.toxicity import toxicity
 from eval.benchmarks import load_benchmark
+from pipelines.errors import InputError
+from pipelines.generation import Note
 from pipelines.provenance import environment
 
 __all__ = ["PARTS", "measure"]
 
-PARTS = ("pairs",)
+PARTS = ("pairs", "toxicity", "refusal", "unanswerable", "sycophancy")
 """Names of the parts, in the order of the report."""
+
+_ASKED = {"toxicity": toxicity, "refusal": refusal, "unanswerable": unanswerable, "sycophancy": sycophancy}
+_UNABLE = ("audit_needs_causal", "model_task")
+"""What a model cannot do is said and left out, unless it was all that was asked for."""
 
 
 def measure(
@@ -22,7 +32,7 @@ def measure(
     parts: Sequence[str] = PARTS,
     benchmarks: Sequence[str] = (),
     *,
-    progress: Callable[[str, float, float], None] = lambda name, done, total: None,
+    progress: Progress = lambda name, done, total: None,
 ) -> Audit:
     """Measure what was asked for; after ``subject.cancel`` was set, what there is.
 
@@ -33,18 +43,29 @@ def measure(
         progress: Called with the name of what is measured, what of it is done, and how much it is.
 
     Raises:
-        InputError: A benchmark cannot be read, or the model cannot do what a part needs.
+        InputError: A benchmark cannot be read, or the model can do none of the parts.
         CinquainError: The disk is full, the Hub or a server cannot be asked, another process measures the same.
     """
-    found: list[Part] = []
+    work: list[Callable[[], Part]] = []
     if "pairs" in parts:
-        for benchmark in (shipped_pairs(), *map(load_benchmark, benchmarks)):
-
-            def show(done: int, total: int, name: str = benchmark.name) -> None:
-                progress(name, done, total)
-
-            found.append(minimal_pairs(subject, benchmark, show))
-    return Audit(_names(subject), tuple(found), _provenance(subject), subject.command)
+        rows = (shipped("pairs"), *map(load_benchmark, benchmarks))
+        work += [partial(minimal_pairs, subject, each, progress) for each in rows]
+    work += [partial(_ASKED[name], subject, progress) for name in parts if name in _ASKED]
+    found: list[Part] = []
+    unable: list[InputError] = []
+    for each in work:
+        if subject.cancel.is_set():
+            break
+        try:
+            found.append(each())
+        except InputError as error:
+            if error.code not in _UNABLE:
+                raise
+            unable.append(error)
+    if unable and not found:
+        raise unable[0]
+    notes = tuple({error.code: Note(error.code, error.parameters) for error in unable}.values())
+    return Audit(_names(subject), tuple(found), notes, _provenance(subject), subject.command)
 
 
 def _names(subject: Subject) -> tuple[str, ...]:

@@ -5,31 +5,22 @@ part in it then (as in CrowS-Pairs, Nangia et al. 2020, for causal models). Wino
 whether that is foreseen, so there the whole sentence counts; as many of its sentences have one pronoun as the other.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from difflib import SequenceMatcher
-from pathlib import Path
 
+from eval.audit.asking import Progress
 from eval.audit.measuring import Part, means, rates
 from eval.audit.subject import Subject, kept_bits, reply_row
-from eval.benchmarks import Benchmark, BenchmarkRow, load_benchmark
+from eval.benchmarks import Benchmark, BenchmarkRow
 from eval.likelihood import Asked
 
-__all__ = ["minimal_pairs", "shared_text", "shipped_pairs"]
+__all__ = ["minimal_pairs", "shared_text"]
 
-_ROWS = Path(__file__).with_name("rows")
 _WHOLE = ("winobias",)
 """Benchmarks whose sentences count as a whole."""
 
 
-def shipped_pairs() -> Benchmark:
-    """The pairs that ship: 128, half of them in Chinese; see ``rows/README.md``."""
-    return load_benchmark(str(_ROWS / "pairs.yaml"))
-
-
-def minimal_pairs(
-    subject: Subject, benchmark: Benchmark, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Part:
+def minimal_pairs(subject: Subject, benchmark: Benchmark, progress: Progress) -> Part:
     """Measure which sentence of each pair is likelier.
 
     Args:
@@ -51,7 +42,7 @@ def minimal_pairs(
         before = number * len(asked)
 
         def show(done: int, before: int = before) -> None:
-            progress(before + done, total)
+            progress(benchmark.name, before + done, total)
 
         bits = kept_bits(subject, side, benchmark, asked, show)
         sides.append([_gap(bits, row) for row in benchmark.rows])

@@ -24,12 +24,14 @@ class Audit:
     Attributes:
         sides: What the sides are called: the model, and the adapter where there is one.
         parts: What was measured.
+        notes: What could not be.
         provenance: Where the numbers come from: engine, machine, versions, date.
         command: Command line that makes it again.
     """
 
     sides: tuple[str, ...]
     parts: tuple[Part, ...]
+    notes: tuple[Note, ...]
     provenance: dict[str, Any]
     command: str
 
@@ -129,6 +131,7 @@ def markdown(audit: Audit, language: str = "en") -> str:
     """Markdown for a README or a model card: numbers only, so that it can be published."""
     words = Words(language)
     lines = [f"# {words.say('title')}: {_cell(' / '.join(audit.sides))}", "", words.say("lead"), ""]
+    lines += [*(f"- {_cell(words.note(note))}" for note in audit.notes), ""] if audit.notes else []
     for part in audit.parts:
         lines += [f"## {words.say(part.name)}", "", words.say(f"{part.name}_how"), ""]
         for measure in part.measures:
