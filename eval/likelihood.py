@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["Asked", "TokenRow", "reference_bits"]
+__all__ = ["Asked", "TokenRow", "foreseen", "reference_bits"]
 
 _PASS_TOKENS = 1024
 """Padded tokens of one pass: with a vocabulary of 50,000 their logits take 200 MB in float32."""
@@ -80,6 +80,39 @@ def reference_bits(model: Any, rows: Sequence[TokenRow]) -> list[float]:
             )
             for place, nats in zip(places, losses.double().sum(1).tolist(), strict=True):
                 found[order[place]] = nats / math.log(2)
+    return found
+
+
+def foreseen(model: Any, rows: Sequence[Asked]) -> list[int]:
+    """How many of the labelled tokens of each row greedy decoding would write, up to the first that it would not.
+
+    One pass is enough: as long as the model's first choice is the row's own token, both go on from the same text.
+
+    Args:
+        model: A causal model of transformers, with or without an adapter in force.
+        rows: Whose labelled tokens stand at their end.
+
+    Returns:
+        Tokens of each row, in the order given.
+    """
+    import torch
+
+    found = [0] * len(rows)
+    order = sorted(range(len(rows)), key=lambda place: len(rows[place].tokens))
+    model.eval()
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        for places in _passes([len(rows[place].tokens) for place in order]):
+            chosen = [rows[order[place]] for place in places]
+            tokens = _stacked([row.tokens for row in chosen]).to(device)
+            first = model(input_ids=tokens[:, :-1], use_cache=False).logits.argmax(-1)
+            hits = (first == tokens[:, 1:]).tolist()
+            for place, row, hit in zip(places, chosen, hits, strict=True):
+                begins = row.labels.index(True) - 1
+                found[order[place]] = next(
+                    (n for n, each in enumerate(hit[begins : len(row.tokens) - 1]) if not each),
+                    len(row.tokens) - 1 - begins,
+                )
     return found
 
 

@@ -13,11 +13,11 @@ import finetune.data
 from eval.benchmarks import Benchmark, BenchmarkRow, load_benchmark, rows_hash, suite
 from eval.metrics import named, self_test
 from finetune.data.overlap import overlap_filter
-from finetune.data.personal import find
 from finetune.data.row import Row
 from pipelines.tasks import TASKS
 from pipelines.text.facts import unsupported
 from pipelines.text.languages import close_languages, detect
+from pipelines.text.personal import find
 from pipelines.text.protect import missing
 from pipelines.text.split import blocks, sentences
 from pipelines.text.verse import check_form

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.data import DataConfig, Source
-from finetune.data.personal import KINDS, find, personal_data
+from finetune.data.personal import personal_data
 from finetune.data.row import Outcome, Row
+from pipelines.text.personal import KINDS, find
 
 EMAILS = [
     ("en", "Write to {} before Friday.", "anna.smith@example.org"),

@@ -10,11 +10,11 @@ import pytest
 
 import finetune.data
 from finetune.data import DataConfig, Row, Source
-from finetune.data.personal import find
 from finetune.data.prepare import prepare
 from pipelines.tasks import TASKS
 from pipelines.text.facts import unsupported
 from pipelines.text.languages import close_languages, detect
+from pipelines.text.personal import find
 from pipelines.text.protect import missing
 from pipelines.text.split import blocks, sentences
 from tests.doubles.data_rows import counting_model, lines_of
