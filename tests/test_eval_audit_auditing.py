@@ -10,7 +10,7 @@ import pytest
 
 from eval.audit import honesty, toxicity
 from eval.audit.asking import Answers, asked, shipped
-from eval.audit.auditing import PARTS, measure
+from eval.audit.auditing import PARTS, Wanted, measure
 from eval.audit.measuring import Line, means, rates
 from eval.audit.page import render
 from eval.audit.report import Audit, markdown, to_json
@@ -18,7 +18,7 @@ from eval.audit.subject import Subject
 from pipelines import InputError
 from pipelines.engines.scripted import ScriptedEngine
 
-REPLIES = ("harmful", "harmless", "openings", "sycophancy", "unanswerable")
+REPLIES = ("choices", "harmful", "harmless", "openings", "people", "personal", "sycophancy", "unanswerable")
 
 
 def answering(reply: Callable[[str], str], folder: Path) -> Subject:
@@ -114,10 +114,12 @@ def audit(tmp_path: Path) -> Audit:
 
 
 def test_a_model_without_probabilities_is_measured_as_far_as_it_goes(audit: Audit, tmp_path: Path) -> None:
-    assert [note.code for note in audit.notes] == ["audit_needs_causal"]
-    assert [part.name for part in audit.parts] == [name for name in PARTS if name != "pairs"]
+    assert [note.code for note in audit.notes] == ["audit_no_ledger", "audit_needs_causal"]
+    assert [part.name for part in audit.parts] == [
+        name for name in PARTS if name not in ("pairs", "calibration", "privacy")
+    ]
     with pytest.raises(InputError) as caught:
-        measure(answering(str, tmp_path), ["pairs"])
+        measure(answering(str, tmp_path), Wanted(["pairs"]))
     assert caught.value.code == "audit_needs_causal"
 
 
@@ -139,7 +141,7 @@ def test_markdown_holds_no_texts_and_json_does(audit: Audit) -> None:
     data = json.loads(json.dumps(to_json(audit)))
     assert any("cannot</b>" in str(part["examples"]) for part in data["parts"])
     assert "cannot</b>" not in json.dumps(to_json(audit, texts=False))
-    assert data["parts"][0]["provenance"][0]["benchmark"] == "audit-openings@1"
+    assert data["parts"][1]["provenance"][0]["benchmark"] == "audit-openings@1"
 
 
 def test_rates_and_means_are_paired_and_corrected() -> None:

@@ -2,7 +2,6 @@
 
 import shlex
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ from apps.cli.run import Adapter, EngineOptions, Model, parse_engine_options
 from apps.cli.terminal import Language, check_writable, console, interruptible, language, sanitize, say, to_json
 
 if TYPE_CHECKING:
+    from eval.audit.auditing import Wanted
     from eval.audit.report import Audit
     from eval.audit.subject import Subject
 
@@ -30,12 +30,30 @@ def audit(
         typer.Option(
             "--part",
             "-p",
-            help="Measure this part only: pairs, toxicity, refusal, unanswerable, sycophancy. May be repeated.",
+            help="Measure this part only: pairs, swaps, toxicity, refusal, unanswerable, sycophancy, calibration, "
+            "personal, privacy, cost. May be repeated.",
         ),
     ] = None,
-    benchmark: Annotated[
+    pairs: Annotated[
         list[str] | None,
-        typer.Option("--benchmark", "-b", help="Pairs of sentences from elsewhere, by name or file; may be repeated."),
+        typer.Option(help="Pairs of sentences from elsewhere: crows-pairs, winobias, or a file. May be repeated."),
+    ] = None,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Swap names, pronouns, nationalities in these: a benchmark, or a file (a text of one prompt a line, "
+            "JSONL, YAML). May be repeated."
+        ),
+    ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the prepared rows that were trained on; that of the adapter where it has one.",
+            metavar="DIR",
+        ),
+    ] = None,
+    tariff: Annotated[
+        float | None, typer.Option(min=0, help="Price of this machine for an hour, for that of 1,000 requests.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for what was measured; the same command goes on there.")] = Path(
         "results"
@@ -50,8 +68,10 @@ def audit(
     lang: Language = None,
 ) -> int:
     """Bias, toxicity, honesty, privacy and cost of a model, or of an adapter beside its base."""
-    from eval.audit.auditing import PARTS, measure
+    from eval.audit.auditing import PARTS, Wanted
     from eval.audit.subject import Subject
+    from eval.audit.swaps import load_prompts
+    from eval.benchmarks import load_benchmark
     from pipelines import DEFAULT_MODEL
     from pipelines.engines import load_engine
     from pipelines.errors import InputError, nearest
@@ -71,15 +91,25 @@ def audit(
         ("--adapter", [adapter]),
         ("-e", engine or []),
         ("--part", part or []),
-        ("--benchmark", benchmark or []),
+        ("--pairs", pairs or []),
+        ("--prompts", prompts or []),
+        ("--ledger", [ledger]),
+        ("--tariff", [tariff]),
     ):
         command += [word for value in values if value is not None for word in (option, str(value))]
+    wanted = Wanted(
+        part or PARTS,
+        [load_benchmark(each) for each in pairs or ()],
+        [load_prompts(each) for each in prompts or ()],
+        ledger or _own_ledger(adapter),
+        tariff,
+    )
     reference = model or DEFAULT_MODEL
     loaded = load_engine(reference, adapter, task="dialogue", **_exact(reference, options))
     cancel = threading.Event()
     subject = Subject(loaded, out, _adapter_name(loaded), options, shlex.join(command), cancel)
     with interruptible(cancel):
-        found = _measured(subject, part or PARTS, benchmark or [], quiet, measure)
+        found = _measured(subject, wanted, quiet)
     loaded.close()
     if cancel.is_set():
         console(stderr=True).print(say("audit_stopped"), soft_wrap=True)
@@ -92,9 +122,9 @@ def audit(
     return 0
 
 
-def _measured(
-    subject: "Subject", parts: Sequence[str], benchmarks: Sequence[str], quiet: bool, measure: Any
-) -> "Audit":
+def _measured(subject: "Subject", wanted: "Wanted", quiet: bool) -> "Audit":
+    from eval.audit.auditing import measure
+
     with row_progress() as bars:
         known: dict[str, Any] = {}
 
@@ -103,8 +133,17 @@ def _measured(
                 known[name] = bars.add_task(name, total=total, visible=not quiet)
             bars.update(known[name], completed=done, total=total)
 
-        found: Audit = measure(subject, parts, benchmarks, progress=show)
-        return found
+        return measure(subject, wanted, progress=show)
+
+
+def _own_ledger(adapter: str | None) -> Path | None:
+    """The rows that an adapter was trained on, where its folder has them."""
+    if adapter is None:
+        return None
+    from pipelines.models import resolve_adapter
+
+    folder = resolve_adapter(adapter)
+    return folder if (folder / "data" / "ledger.json").is_file() else None
 
 
 def _exact(reference: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -153,3 +192,12 @@ def _print(found: "Audit") -> None:
             for line in measure.lines:
                 table.add_row(*map(sanitize, words.cells(measure, line)))
             screen.print(table)
+        if each.facts:
+            table = Table(box=None, pad_edge=False)
+            for column in ("", *found.sides):
+                table.add_column(sanitize(column))
+            for cells in words.facts(each):
+                table.add_row(*map(sanitize, cells))
+            screen.print(table)
+        for note in each.notes:
+            screen.print(words.note(note), soft_wrap=True)

@@ -1,71 +1,112 @@
 """An audit from beginning to end: every part in turn, each kept on the disk as it goes."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from eval.audit.asking import Progress, shipped
+from eval.audit.calibration import calibration
+from eval.audit.cost import cost
 from eval.audit.honesty import refusal, sycophancy, unanswerable
 from eval.audit.measuring import Part
 from eval.audit.minimal_pairs import minimal_pairs
+from eval.audit.personal import personal
+from eval.audit.privacy import privacy, read_ledger
 from eval.audit.report import Audit
 from eval.audit.subject import Subject
+from eval.audit.swaps import swaps
 from eval.audit.toxicity import toxicity
-from eval.benchmarks import load_benchmark
+from eval.benchmarks import Benchmark
 from pipelines.errors import InputError
 from pipelines.generation import Note
 from pipelines.provenance import environment
 
-__all__ = ["PARTS", "measure"]
+__all__ = ["PARTS", "Wanted", "measure"]
 
-PARTS = ("pairs", "toxicity", "refusal", "unanswerable", "sycophancy")
+PARTS = (
+    *("pairs", "swaps", "toxicity", "refusal", "unanswerable", "sycophancy", "calibration", "personal", "privacy"),
+    "cost",
+)
 """Names of the parts, in the order of the report."""
 
-_ASKED = {"toxicity": toxicity, "refusal": refusal, "unanswerable": unanswerable, "sycophancy": sycophancy}
 _UNABLE = ("audit_needs_causal", "model_task")
 """What a model cannot do is said and left out, unless it was all that was asked for."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What an audit is asked for.
+
+    Attributes:
+        parts: Names of parts.
+        pairs: Pairs of sentences beside those that ship.
+        prompts: Benchmarks whose rows are swapped; those that ship where none is named.
+        ledger: Folder of the rows that were trained on; None where they are not at hand.
+        tariff: Price of this machine for an hour.
+    """
+
+    parts: Sequence[str] = PARTS
+    pairs: Sequence[Benchmark] = ()
+    prompts: Sequence[Benchmark] = ()
+    ledger: Path | None = None
+    tariff: float | None = None
+
+
 def measure(
-    subject: Subject,
-    parts: Sequence[str] = PARTS,
-    benchmarks: Sequence[str] = (),
-    *,
-    progress: Progress = lambda name, done, total: None,
+    subject: Subject, wanted: Wanted | None = None, *, progress: Progress = lambda name, done, total: None
 ) -> Audit:
     """Measure what was asked for; after ``subject.cancel`` was set, what there is.
 
     Args:
         subject: Who is audited.
-        parts: Names of parts.
-        benchmarks: Pairs of sentences from elsewhere, by name or file.
+        wanted: What is asked for; all there is where None.
         progress: Called with the name of what is measured, what of it is done, and how much it is.
 
     Raises:
-        InputError: A benchmark cannot be read, or the model can do none of the parts.
-        CinquainError: The disk is full, the Hub or a server cannot be asked, another process measures the same.
+        InputError: The model can do none of the parts, or the ledger cannot be read.
+        CinquainError: The disk is full, a server cannot be asked, another process measures the same.
     """
-    work: list[Callable[[], Part]] = []
-    if "pairs" in parts:
-        rows = (shipped("pairs"), *map(load_benchmark, benchmarks))
-        work += [partial(minimal_pairs, subject, each, progress) for each in rows]
-    work += [partial(_ASKED[name], subject, progress) for name in parts if name in _ASKED]
+    wanted = wanted or Wanted()
     found: list[Part] = []
     unable: list[InputError] = []
-    for each in work:
+    notes: list[Note] = []
+    if "privacy" in wanted.parts and wanted.ledger is None:
+        notes.append(Note("audit_no_ledger"))
+    for work in _work(subject, wanted, progress):
         if subject.cancel.is_set():
             break
         try:
-            found.append(each())
+            found.append(work())
         except InputError as error:
             if error.code not in _UNABLE:
                 raise
             unable.append(error)
     if unable and not found:
         raise unable[0]
-    notes = tuple({error.code: Note(error.code, error.parameters) for error in unable}.values())
-    return Audit(_names(subject), tuple(found), notes, _provenance(subject), subject.command)
+    notes += {error.code: Note(error.code, error.parameters) for error in unable}.values()
+    return Audit(_names(subject), tuple(found), tuple(notes), _provenance(subject), subject.command)
+
+
+def _work(subject: Subject, wanted: Wanted, progress: Progress) -> list[Callable[[], Part]]:
+    """The parts in their order."""
+    ledger = read_ledger(wanted.ledger) if wanted.ledger and "privacy" in wanted.parts else None
+    prompts = wanted.prompts or (shipped("people"),)
+    known: dict[str, list[Callable[[], Part]]] = {
+        "pairs": [partial(minimal_pairs, subject, each, progress) for each in (shipped("pairs"), *wanted.pairs)],
+        "swaps": [partial(swaps, subject, each, progress) for each in prompts],
+        "toxicity": [partial(toxicity, subject, progress)],
+        "refusal": [partial(refusal, subject, progress)],
+        "unanswerable": [partial(unanswerable, subject, progress)],
+        "sycophancy": [partial(sycophancy, subject, progress)],
+        "calibration": [partial(calibration, subject, progress)],
+        "personal": [partial(personal, subject, progress)],
+        "privacy": [partial(privacy, subject, ledger, progress)] if ledger else [],
+        "cost": [partial(cost, subject, progress, wanted.tariff)],
+    }
+    return [work for name in PARTS if name in wanted.parts for work in known[name]]
 
 
 def _names(subject: Subject) -> tuple[str, ...]:

@@ -81,12 +81,14 @@ class Measure:
         unit: ``percent``, ``bits``, ``points`` or ``words``.
         lines: One for each category.
         neutral: The value that shows nothing; None where there is none.
+        sides: Places of the sides that it is of; all of them where none is named.
     """
 
     name: str
     unit: str
     lines: tuple[Line, ...]
     neutral: float | None = None
+    sides: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Part:
             ``audit_<name>_limits``.
         measures: The tables.
         notes: What else a person must know.
+        facts: Numbers that are no statistics: (name, one for each side, None where it is unknown).
         examples: Texts that show what was counted, private: (what it is, text).
         provenance: Where the numbers come from.
     """
@@ -105,6 +108,7 @@ class Part:
     name: str
     measures: tuple[Measure, ...]
     notes: tuple[Note, ...] = ()
+    facts: tuple[tuple[str, tuple[float | None, ...]], ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
     provenance: tuple[dict[str, Any], ...] = ()
 

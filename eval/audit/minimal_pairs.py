@@ -10,7 +10,7 @@ from difflib import SequenceMatcher
 
 from eval.audit.asking import Progress
 from eval.audit.measuring import Part, means, rates
-from eval.audit.subject import Subject, kept_bits, reply_row
+from eval.audit.subject import Subject, kept, reply_row
 from eval.benchmarks import Benchmark, BenchmarkRow
 from eval.likelihood import Asked
 
@@ -44,7 +44,7 @@ def minimal_pairs(subject: Subject, benchmark: Benchmark, progress: Progress) ->
         def show(done: int, before: int = before) -> None:
             progress(benchmark.name, before + done, total)
 
-        bits = kept_bits(subject, side, benchmark, asked, show)
+        bits = kept(subject, side, benchmark, asked, show)
         sides.append([_gap(bits, row) for row in benchmark.rows])
     categories = [row.kind for row in benchmark.rows]
     likelier = [[None if not gap else gap > 0 for gap in side] for side in sides]

@@ -10,6 +10,7 @@ from eval.report import bracketed, flat
 from eval.scoring import plain
 from eval.statistics import Interval
 from pipelines.generation import Note
+from pipelines.home import megabytes
 from pipelines.wording import sentence, sentences
 
 __all__ = ["Audit", "Words", "amount", "chance", "ends", "markdown", "to_json"]
@@ -61,6 +62,7 @@ class Words:
     def head(self, measure: Measure, sides: Sequence[str]) -> list[str]:
         """The words above the columns of ``cells``."""
         unit = self.say(f"unit_{measure.unit}")
+        sides = [sides[place] for place in measure.sides] or sides
         columns = [self.say("category"), self.say("rows")]
         for side in sides:
             columns += [f"{side} ({unit})" if len(sides) > 1 else unit, self.say("interval")]
@@ -69,6 +71,15 @@ class Words:
         elif measure.neutral is not None:
             columns += ["p", self.say("reading")]
         return columns
+
+    def facts(self, part: Part) -> list[list[str]]:
+        """Lines of numbers that are no statistics: the name, then each side."""
+        return [[self.say(name), *(self._fact(name, value) for value in values)] for name, values in part.facts]
+
+    def _fact(self, name: str, value: float | None) -> str:
+        if value is None:
+            return self.say("unknown")
+        return megabytes(round(value)) if name.endswith("memory") else f"{value:,.4g}"
 
     def cells(self, measure: Measure, line: Line) -> list[str]:
         """A line of a table."""
@@ -137,6 +148,7 @@ def markdown(audit: Audit, language: str = "en") -> str:
         for measure in part.measures:
             lines += [f"**{words.say(measure.name)}** {words.say(f'{measure.name}_how')}", ""]
             lines += _table(words.head(measure, audit.sides), [words.cells(measure, line) for line in measure.lines])
+        lines += _table(("", *audit.sides), words.facts(part))
         lines += [*(f"- {_cell(words.note(note))}" for note in part.notes), ""] if part.notes else []
         lines += [f"*{words.say('limits')}* {words.say(f'{part.name}_limits')}", ""]
     lines += [words.say("again"), "", "```bash", " ".join(audit.command.splitlines()).replace("```", "'''"), "```", ""]

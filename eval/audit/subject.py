@@ -8,7 +8,7 @@ from typing import Any
 
 from eval.benchmarks import Benchmark, BenchmarkRow
 from eval.identity import identify
-from eval.likelihood import Asked, reference_bits
+from eval.likelihood import Asked, foreseen, reference_bits
 from eval.records import RecordFile, Shard, begin_run, held
 from eval.runner import describe, place_of
 from pipelines.engines import Engine
@@ -20,7 +20,7 @@ from pipelines.pipeline import Pipeline
 from pipelines.requests import validate
 from pipelines.tasks import TASKS
 
-__all__ = ["Subject", "kept_bits", "reply_row"]
+__all__ = ["Subject", "kept", "reply_row"]
 
 _WINDOW = 64
 """Texts whose likelihoods are on the disk together: some seconds of work."""
@@ -67,27 +67,30 @@ class Subject:
         return self.engine
 
 
-def reply_row(subject: Subject, side: str, row: BenchmarkRow, reply: str) -> Asked:
-    """A reply to a row of dialogue, as the model reads it under its own prompt and chat template.
+def reply_row(subject: Subject, side: str, row: BenchmarkRow, reply: str, task: str = "dialogue") -> Asked:
+    """A reply to a row, as the model reads it under the prompt and chat template of a side; the reply is labelled.
 
     Raises:
         InputError: ``audit_needs_causal``, or the chat template refuses the conversation.
     """
-    engine, prompt = subject.local.view(side), subject.pipeline().wording(side)[1]
-    task = TASKS["dialogue"]()
-    asked = engine.format.tokens(task.messages(validate(task.request_type, row.request, task.name), prompt))
+    engine, prompt = subject.local.view(side), subject.pipeline(task).wording(side)[1]
+    definition = TASKS[task]()
+    request = validate(definition.request_type, row.request, task)
+    asked = engine.format.tokens(definition.messages(request, prompt))
     written = engine.tokenizer.encode(reply, add_special_tokens=False)
     return Asked([*asked, *written], [False] * len(asked) + [True] * len(written))
 
 
-def kept_bits(
+def kept(
     subject: Subject,
     side: str,
     benchmark: Benchmark,
     rows: Mapping[str, Asked],
     progress: Callable[[int], None] = lambda done: None,
+    *,
+    measured: str = "bits",
 ) -> dict[str, float]:
-    """Minus log2 of the probability of what each row labels; what an earlier call measured is read from the disk.
+    """What the model foresees of each row; what an earlier call measured is read from the disk.
 
     Args:
         subject: Who is audited.
@@ -95,30 +98,33 @@ def kept_bits(
         benchmark: What the rows were made of: with the model it names the folder.
         rows: By a name of their own within the benchmark.
         progress: Called with the number of rows that are there.
+        measured: ``bits``, minus log2 of the probability of what is labelled, or ``foreseen``, how many of the labelled
+            tokens greedy decoding would write.
 
     Returns:
-        The bits by name; fewer than ``rows`` where ``subject.cancel`` was set.
+        The numbers by name; fewer than ``rows`` where ``subject.cancel`` was set.
 
     Raises:
         CinquainError: The disk is full, or another process measures the same.
     """
-    engine, pipeline = subject.local, subject.pipeline()
+    engine, pipeline = subject.local, subject.pipeline(benchmark.task)
+    compute: Callable[..., Sequence[float]] = reference_bits if measured == "bits" else foreseen
     options = GenerationOptions(temperature=0.0, adapter=side).over(pipeline.task.defaults)
-    identity = {**identify(benchmark, pipeline, side, options, subject.engine_options), "measured": "bits"}
+    identity = {**identify(benchmark, pipeline, side, options, subject.engine_options), "measured": measured}
     view = pipeline.wording(side)[0]
     place = place_of(subject.folder, benchmark, view, identity)
     with held(place, Shard()):
         begin_run(place, describe(benchmark, view.provenance(), identity, subject.command))
-        file = RecordFile(place / "bits.jsonl")
+        file = RecordFile(place / f"{measured}.jsonl")
         file.mend()
-        known = {str(entry["id"]): float(entry["bits"]) for entry in file.read()[0]}
+        known = {str(entry["id"]): float(entry["value"]) for entry in file.read()[0]}
         missing = [name for name in rows if name not in known]
         for names in _windows(missing):
             if subject.cancel.is_set():
                 break
             with engine.adapters.in_force(side):
-                found = reference_bits(engine.model, [rows[name] for name in names])
-            file.append([{"id": name, "bits": bits} for name, bits in zip(names, found, strict=True)])
+                found = compute(engine.model, [rows[name] for name in names])
+            file.append([{"id": name, "value": value} for name, value in zip(names, found, strict=True)])
             known |= dict(zip(names, found, strict=True))
             progress(sum(name in known for name in rows))
     return {name: known[name] for name in rows if name in known}

@@ -37,7 +37,9 @@ def toxicity(subject: Subject, progress: Progress) -> Part:
         marks = [[one or two for one, two in zip(*pair, strict=True)] for pair in zip(marks, sounded, strict=True)]
     except ModuleNotFoundError:
         notes.append(Note("audit_no_classifier"))
-    return Part("toxicity", tuple(measures), tuple(notes), found.examples(marks), found.provenance())
+    return Part(
+        "toxicity", tuple(measures), tuple(notes), examples=found.examples(marks), provenance=found.provenance()
+    )
 
 
 def rude_words(text: str) -> list[str]:
