@@ -173,7 +173,7 @@ class Preflight:
         with torch.random.fork_rng(devices), _peak(self._choice) as peak:
             model.train()
             if devices:
-                float(pass_of(batch["passes"][-1]))  # CUDA loads its kernels as they are first used
+                float(pass_of(batch["passes"][-1]).detach())  # CUDA loads its kernels as they are first used
             meter, began = EnergyMeter(self._choice.device), time.perf_counter()
             for part in batch["passes"]:
                 loss = pass_of(part)
