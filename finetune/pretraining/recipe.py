@@ -148,6 +148,11 @@ class SampleConfig(_Strict):
     temperature: Annotated[float, Field(ge=0.0)] = 0.8
 
 
+def _rows(task: str) -> list[str]:
+    """What a task's chats are where a recipe does not say it."""
+    return [*(["documents"] if task == "creative_writing" else []), f"shipped:{task}"]
+
+
 class ChatConfig(_Steps):
     """The second training, on chats of the tasks: after it the model answers."""
 
