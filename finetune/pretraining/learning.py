@@ -125,6 +125,7 @@ def learn(
     master = MasterWeights(model, dtype, partial(optimizer_for, settings=settings))
     trained = distribution.wrapped(model)
     done = 0
+    losses: list[Tensor] = []  # of the steps that the log does not have yet
     if distribution.first:
         begun = last_complete(checkpoints)
         done = step_of(begun) if begun else 0
@@ -133,17 +134,17 @@ def learn(
     if done:
         state = torch.load(checkpoints / f"checkpoint-{done}" / "state.pt", map_location="cpu", weights_only=True)
         master.restore(state)
+        losses = list(state["losses"].to(settings.device))
         del state
     step = torch.compile(summed_loss) if settings.compiled else summed_loss
     judged = {entry["step"] for entry in journal.entries() if "eval_loss" in entry}
     every, saved = settings.evaluate, done
-    losses: list[Tensor] = []
     read, since = 0, time.perf_counter()
     while True:
         stopping = distribution.any(wants_stop())
         if done % every == 0 or done == settings.steps or stopping:
             if done != saved:
-                _save(checkpoints, done, master, distribution)
+                _save(checkpoints, done, master.state(), losses, distribution)
                 saved = done
             if stopping and done < settings.steps:
                 raise KeyboardInterrupt
@@ -227,15 +228,16 @@ def _gradients(
     return distribution.summed(mean) / distribution.count
 
 
-def _save(checkpoints: Path, step: int, master: MasterWeights, distribution: Distribution) -> None:
+def _save(
+    checkpoints: Path, step: int, state: dict[str, Any], losses: list[Tensor], distribution: Distribution
+) -> None:
     """Write a checkpoint; the one before goes when it is whole."""
-    state = master.state()
     if distribution.first:
         folder = checkpoints / f"checkpoint-{step}"
         with disk_errors(checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
         with writing(folder):
-            torch.save(state, folder / "state.pt")
+            torch.save({**state, "losses": torch.tensor([float(loss) for loss in losses])}, folder / "state.pt")
         complete(folder)
         keep_only(checkpoints, {step})
     distribution.wait()
