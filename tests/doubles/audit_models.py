@@ -50,31 +50,26 @@ def skewed(benchmark: Benchmark, sides: Sequence[str] = ("stereotyped", "other")
     return found
 
 
-def taught_adapter(base: Path, folder: Path, texts: Sequence[str]) -> Path:
-    """An adapter that was trained to say these sentences.
-
-    The question is another than those of the audit, which must find what was learned all the same.
-    """
+def taught_adapter(base: Path, folder: Path, texts: Sequence[str | tuple[str, str]], steps: int = 150) -> Path:
+    """An adapter that was trained to say these sentences, to one question or, in a pair, to another one."""
     torch.manual_seed(0)
     config = LoraConfig(r=16, lora_alpha=32, target_modules=ALL_LINEAR)
     model: Any = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
-    _learn(model, AutoTokenizer.from_pretrained(base), texts, steps=150, rate=1e-2)
+    _learn(model, AutoTokenizer.from_pretrained(base), texts, steps, rate=1e-2)
     model.save_pretrained(folder)
     return folder
 
 
-def _learn(model: Any, tokenizer: Any, texts: Sequence[str], steps: int, rate: float) -> None:
+def _learn(model: Any, tokenizer: Any, texts: Sequence[str | tuple[str, str]], steps: int, rate: float) -> None:
     """Train on each text as a reply to the same question, so that nothing but its beginning says how it goes on."""
-    task = TASKS["dialogue"]()
-    request = task.request_type(messages=({"role": "user", "content": QUESTION},))
-    asked = tokenizer.apply_chat_template(
-        task.messages(request, load_prompt("dialogue")), tokenize=True, return_dict=False, add_generation_prompt=True
-    )
-    rows = [[*asked, *tokenizer.encode(text), END] for text in texts]
+    pairs = [(QUESTION, each) if isinstance(each, str) else each for each in texts]
+    heads = [_asked(tokenizer, question) for question, _ in pairs]
+    rows = [[*head, *tokenizer.encode(text), END] for head, (_, text) in zip(heads, pairs, strict=True)]
     width = max(map(len, rows))
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
     labels = ids.masked_fill(ids == 0, -100)
-    labels[:, : len(asked)] = -100
+    for row, head in zip(labels, heads, strict=True):
+        row[: len(head)] = -100
     optimizer = torch.optim.AdamW([each for each in model.parameters() if each.requires_grad], lr=rate)
     losses = []
     draw = torch.Generator().manual_seed(0)
@@ -86,3 +81,13 @@ def _learn(model: Any, tokenizer: Any, texts: Sequence[str], steps: int, rate: f
         loss.backward()
         optimizer.step()
     assert losses[-1] < 0.7 * losses[0], f"too little was learned: {losses[0]:.2f} to {losses[-1]:.2f}"
+
+
+def _asked(tokenizer: Any, question: str) -> list[int]:
+    task = TASKS["dialogue"]()
+    request = task.request_type(messages=({"role": "user", "content": question},))
+    messages = task.messages(request, load_prompt("dialogue"))
+    tokens: list[int] = tokenizer.apply_chat_template(
+        messages, tokenize=True, return_dict=False, add_generation_prompt=True
+    )
+    return tokens
