@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from eval.audit.canaries import CANDIDATES, exposure_of, secrets
+from eval.audit.canaries import CANDIDATES, exposure_of, guesses, secrets
 from eval.audit.measuring import Line
 from eval.audit.personal import revealed
 from eval.audit.privacy import privacy, read_ledger, separation
@@ -59,7 +59,7 @@ def prepare(folder: Path, trained: list[str], held_out: list[str]) -> Path:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Knows the words, and has seen neither part."""
-    return even_model(tmp_path_factory.mktemp("base") / "tiny", [*texts(9, 16), "The code of the lighthouse is 12 345"])
+    return even_model(tmp_path_factory.mktemp("base") / "tiny", [*texts(9, 12), *guesses("another", 12)])
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +90,8 @@ def test_what_was_learned_is_given_away_and_nothing_else(base: Path, adapter: Pa
     run = found["run"]["trained"].change
     assert run is not None
     assert run.difference > 12
-    assert found["exposure"]["planted"].figures[1].value > found["exposure"]["planted"].figures[0].value
-    assert found["exposure"]["planted"].figures[1].value > 5
+    chance, learned = (figure.value for figure in found["exposure"]["planted"].figures)
+    assert learned > max(3, chance + 1)
 
 
 def test_greedy_decoding_writes_as_many_tokens_as_are_foreseen(base: Path) -> None:
