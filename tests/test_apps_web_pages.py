@@ -145,12 +145,12 @@ texts = st.text(min_size=1).filter(lambda text: bool(text.strip()) and text.ispr
 @given(st.lists(st.tuples(texts, texts), max_size=3), texts)
 def test_a_saved_conversation_opens_again(exchanges: list[tuple[str, str]], system: str) -> None:
     conversation = [turn for question, reply in exchanges for turn in (user(question), assistant(reply))]
-    saved = chat.export_json(conversation, f"Be {system}.", "").encode()
-    assert chat.import_json(saved) == (conversation, "", f"Be {system}.", "")
+    saved = chat.export_file(conversation, f"Be {system}.", "").encode()
+    assert chat.import_file(saved) == (conversation, "", f"Be {system}.", "")
 
 
 def test_a_saved_persona_is_what_the_model_was_told() -> None:
-    _, question, system, persona = chat.import_json(chat.export_json([user("Hi")], "", "a pirate").encode())
+    _, question, system, persona = chat.import_file(chat.export_file([user("Hi")], "", "a pirate").encode())
     assert "a pirate" in system
     assert (question, persona) == ("Hi", "")
 
@@ -158,7 +158,7 @@ def test_a_saved_persona_is_what_the_model_was_told() -> None:
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b'{"schema_version": 1, "messages": 3}', b"[" * 100_000])
 def test_another_file_is_refused(content: bytes) -> None:
     with pytest.raises(InputError):
-        chat.import_json(content)
+        chat.import_file(content)
 
 
 @pytest.mark.sandbox

@@ -26,10 +26,11 @@ step without output (one part of a map-reduce) may go on after a browser tab was
 
 @dataclass(frozen=True)
 class Page:
-    """What every page is built with: the shared model and the words in the page's language."""
+    """What every page is built with: the shared model, the words in the page's language, what the browser keeps."""
 
     session: Session
     t: Strings
+    kept: Any = None
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,22 @@ SERVED: dict[str, Any] = {
 """How the app is served wherever it is: nothing of Gradio's that stores, shares or opens more than the pages do."""
 
 
+# Screen readers choose their voice by the language; Gradio always says English.
+_ON_LOAD = """() => {
+  document.documentElement.lang = "%s";
+  const press = (end) => {
+    const buttons = [...document.querySelectorAll(`button[id$="-${end}"]`)];
+    const button = buttons.find((each) => each.offsetParent !== null && !each.disabled);
+    if (button) button.click();
+    return Boolean(button);
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && press("run")) event.preventDefault();
+    if (event.key === "Escape") press("stop");
+  });
+}"""
+
+
 def build_demo(
     model: str = DEFAULT_MODEL,
     adapter: str | None = None,
@@ -69,7 +85,6 @@ def build_demo(
     t = Strings(language)
     shared = session is not None
     session = session or Session(model, partial(load_engine, model, adapter, **(options or {})))
-    page = Page(session, t)
 
     def state() -> Iterator[str]:
         while not session.wait(1.0):
@@ -82,14 +97,14 @@ def build_demo(
 
     with gr.Blocks(title="Cinquain", analytics_enabled=False, fill_width=True) as demo:
         gr.HTML(header_html(t, switch=switch), elem_id="header", padding=False)
+        page = Page(session, t, chat.stored())
         about = gr.HTML(model_html(session.reference, adapter, "loading", t), elem_id="model", padding=False)
         with gr.Tabs(elem_id="pages"):
             for name, module in zip(PAGES, (translate, summarize, chat, write_code, write), strict=True):
                 if name in pages:
                     with gr.Tab(t(f"{name}.tab"), id=name, elem_id=f"tab-{name}"):
                         module.build(page)
-        # Screen readers choose their voice by it; Gradio always says English.
-        demo.load(None, None, None, js=f"() => {{ document.documentElement.lang = '{t('app.tag')}'; }}")
+        demo.load(None, None, None, js=_ON_LOAD % t("app.tag"))
         demo.load(state, None, about, api_visibility="private", show_progress="hidden", concurrency_limit=None)
     demo.queue(max_size=2 * MOST, default_concurrency_limit=4)
     if not shared and is_zero_gpu():

@@ -1,8 +1,10 @@
 """The page Chat, made of single components: ``gr.ChatInterface`` stays locked when its function raises."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
+from apps.web import history
 from apps.web.answer import Moment, Page
 from apps.web.common import (
     QUIET,
@@ -20,17 +22,22 @@ from apps.web.common import (
     wire,
     wire_stop,
 )
+from apps.web.strings import Strings
 from pipelines.engines.base import Message
 from pipelines.errors import InputError
+from pipelines.generation import Generation
 from pipelines.text.conversation import export_conversation, import_conversation
 
 __all__ = [
     "build",
-    "export_json",
-    "import_json",
+    "context_line",
+    "edited",
+    "export_file",
+    "import_file",
     "question_back",
     "request_fields",
     "shown",
+    "stored",
     "turns",
     "without_last_exchange",
 ]
@@ -40,8 +47,8 @@ TASK = "dialogue"
 # The browser makes the file itself, so that no conversation is ever written to the server's disk.
 _DOWNLOAD = """(text) => {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], {type: "application/json"}));
-  link.download = "conversation.json";
+  link.href = URL.createObjectURL(new Blob([text], {type: "text/plain"}));
+  link.download = text.startsWith("{") ? "conversation.json" : "conversation.md";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }"""
@@ -86,17 +93,36 @@ def request_fields(conversation: list[Message], system: str | None, persona: str
     return {"messages": conversation, **given(system=system, persona=persona)}
 
 
-def export_json(conversation: list[Message], system: str | None, persona: str | None) -> str:
+def edited(conversation: list[Message], place: int, text: str) -> tuple[list[Message], str]:
+    """The conversation before a question that was written anew, and the question as it is now: a new branch.
+
+    Args:
+        conversation: The whole one.
+        place: The turn that was changed.
+        text: What it says now.
+    """
+    if 0 <= place < len(conversation) and conversation[place]["role"] == "user":
+        return conversation[:place], text
+    return conversation, ""
+
+
+def context_line(generation: Generation, length: int, t: Strings) -> str:
+    """How full the model's context is after a reply; when it is full, the oldest turns are left out."""
+    used = generation.usage.prompt_tokens + generation.usage.completion_tokens
+    return t("chat.context", used=f"{used:,}", length=f"{length:,}", share=f"{min(1.0, used / length):.0%}")
+
+
+def export_file(conversation: list[Message], system: str | None, persona: str | None, form: str = "json") -> str:
     """The conversation as the text of a file, with what the model was told before it as its system message."""
     from pipelines.prompts import load_prompt
 
     told = (system or "").strip()
     if not told and (persona or "").strip():
         told = load_prompt(TASK).render("system", {"persona": persona})
-    return export_conversation([*([{"role": "system", "content": told}] if told else []), *conversation])
+    return export_conversation([*([{"role": "system", "content": told}] if told else []), *conversation], form)
 
 
-def import_json(content: bytes) -> tuple[list[Message], str, str, str]:
+def import_file(content: bytes) -> tuple[list[Message], str, str, str]:
     """Read an exported conversation.
 
     Returns:
@@ -111,15 +137,28 @@ def import_json(content: bytes) -> tuple[list[Message], str, str, str]:
     return conversation, question, system, ""
 
 
+def stored() -> Any:
+    """What the browser keeps of the chat.
+
+    It must stand outside of the tabs: one that is not open yet is not there yet, and would begin with nothing.
+    """
+    import gradio as gr
+
+    # Both names are needed, or what is stored vanishes when the server starts anew; the secret hides nothing.
+    return gr.BrowserState(history.EMPTY, storage_key="cinquain-chat", secret="cinquain")
+
+
 def build(page: Page) -> None:
     """Lay the page out and connect it."""
     import gradio as gr
 
     t = page.t
     limits(page, "chat")
+    # Both names are needed, or what is stored vanishes when the server starts anew; the secret hides nothing.
+    store = gr.BrowserState(history.EMPTY, storage_key="cinquain-chat", secret="cinquain")
     chatbot = gr.Chatbot(
         [], label=t("chat.conversation"), height=360, placeholder=t("chat.empty"), sanitize_html=True, allow_tags=False,
-        buttons=["copy"], elem_id="chat-conversation",
+        buttons=["copy"], editable="user", elem_id="chat-conversation",
     )  # fmt: skip
     status, notes = outcome("chat")
     with gr.Row(equal_height=True):
@@ -131,14 +170,16 @@ def build(page: Page) -> None:
         with gr.Column(scale=1, min_width=140, elem_classes="send"):
             run, stop = buttons(page, "chat")
     with gr.Row():
-        retry, undo, clear = (
+        retry, undo, clear, export, export_markdown = (
             gr.Button(t(f"chat.{name}"), size="sm", min_width=80, elem_id=f"chat-{name}")
-            for name in ("retry", "undo", "clear")
+            for name in ("retry", "undo", "clear", "export", "markdown")
         )
-        export = gr.Button(t("chat.export"), size="sm", min_width=80, elem_id="chat-export")
         upload = gr.UploadButton(
-            t("chat.import"), type="binary", file_types=[".json"], size="sm", min_width=80, elem_id="chat-import"
+            t("chat.import"), type="binary", file_types=[".json", ".md"], size="sm", min_width=80, elem_id="chat-import"
         )
+    earlier = gr.Dropdown(
+        [], value=None, label=t("chat.earlier"), info=t("chat.earlier_info"), visible=False, elem_id="chat-earlier"
+    )
     with gr.Accordion(t("chat.more"), open=False, elem_id="chat-more"):
         persona = gr.Textbox("", label=t("chat.persona"), placeholder=t("chat.persona_hint"), elem_id="chat-persona")
         system = gr.Textbox("", label=t("chat.system"), info=t("chat.system_info"), lines=2, elem_id="chat-system")
@@ -153,7 +194,7 @@ def build(page: Page) -> None:
         def fields() -> dict[str, Any]:
             return {**request_fields(conversation, system, persona), **settings_fields(*chosen)}
 
-        yield from respond(page, TASK, fields, visitor, parts, lambda moment: shown(conversation, moment))
+        yield from respond(page, TASK, fields, visitor, parts, lambda moment: shown(conversation, moment), _full(page))
 
     def send(
         request: gr.Request, message: str, history: list[dict[str, Any]] | None,
@@ -176,13 +217,25 @@ def build(page: Page) -> None:
         chosen = (max_new_tokens, temperature, top_p, seed)
         yield from converse(conversation, system, persona, chosen, request.session_hash)
 
-    def export_text(history: list[dict[str, Any]] | None, system: str | None, persona: str | None) -> str:
+    def export_text(history: list[dict[str, Any]] | None, system: str | None, persona: str | None, form: str) -> str:
         with toasts(page):
-            return export_json(turns(history), system, persona)
+            return export_file(turns(history), system, persona, form)
 
     def load(content: bytes) -> tuple[list[Message], str, str, str]:
         with toasts(page):
-            return import_json(content)
+            return import_file(content)
+
+    def listed(store: Any) -> Any:
+        found = history.titles(store)
+        return gr.Dropdown(choices=found, value=None, visible=bool(found))
+
+    def restore(store: Any, seen: bool) -> tuple[Any, ...]:
+        return (gr.skip(), gr.skip(), True) if seen else (history.now(store), listed(store), True)
+
+    def branch(event: gr.EditData, shown: list[dict[str, Any]] | None, store: Any) -> tuple[Any, ...]:
+        place = event.index if isinstance(event.index, int) else event.index[0]
+        before, question = edited(turns(shown), place, str(event.value))
+        return before, question, history.begun(store, before)
 
     inputs = [message, chatbot, system, persona, *options]
     outputs = [chatbot, message]
@@ -191,12 +244,41 @@ def build(page: Page) -> None:
         validator=required(page, len(inputs)), api_name="chat",
     )  # fmt: skip
     resent = wire(page, send_again, triggers=[retry.click], inputs=inputs[1:], outputs=outputs, parts=parts)
+
+    def keep(shown: list[dict[str, Any]] | None, store: Any) -> dict[str, Any]:
+        return history.kept(store, turns(shown))
+
     for event in (sent, resent):
         event.failure(lambda history, text: question_back(turns(history), text), [chatbot, message], outputs, **QUIET)
+        event.success(keep, [chatbot, store], store, **QUIET)
     wire_stop(page, TASK, stop)
-    undo.click(lambda history: without_last_exchange(turns(history)), chatbot, outputs, **QUIET)
-    clear.click(lambda: ([], "", "", ""), None, [*outputs, status, notes], **QUIET)
-    export.click(export_text, [chatbot, system, persona], exported, **QUIET).success(
-        None, exported, None, js=_DOWNLOAD, api_visibility="private"
+    undo.click(lambda history: without_last_exchange(turns(history)), chatbot, outputs, **QUIET).success(
+        keep, [chatbot, store], store, **QUIET
     )
-    upload.upload(load, upload, [chatbot, message, system, persona], **QUIET)
+    chatbot.edit(branch, [chatbot, store], [*outputs, store], **QUIET).success(listed, store, earlier, **QUIET)
+    clear.click(
+        lambda store: ([], "", "", "", history.begun(store)), store, [*outputs, status, notes, store], **QUIET
+    ).success(listed, store, earlier, **QUIET)
+    for button, form in ((export, "json"), (export_markdown, "markdown")):
+        button.click(partial(export_text, form=form), [chatbot, system, persona], exported, **QUIET).success(
+            None, exported, None, js=_DOWNLOAD, api_visibility="private"
+        )
+    upload.upload(load, upload, [chatbot, message, system, persona], **QUIET).success(
+        lambda shown, store: history.begun(store, turns(shown)), [chatbot, store], store, **QUIET
+    ).success(listed, store, earlier, **QUIET)
+    earlier.input(
+        lambda place, store: (after := history.recalled(store, -1 if place is None else place), history.now(after), ""),
+        [earlier, store], [store, *outputs], **QUIET,
+    ).success(listed, store, earlier, **QUIET)  # fmt: skip
+    seen = gr.State(False)
+    # The browser reads its storage after the page has loaded, and tells of it as of a change.
+    store.change(restore, [store, seen], [chatbot, earlier, seen], **QUIET)
+
+
+def _full(page: Page) -> Callable[[Generation], str]:
+    """What is said of the context after a reply."""
+
+    def line(generation: Generation) -> str:
+        return context_line(generation, page.session.pipeline(TASK).engine.context_length, page.t)
+
+    return line

@@ -9,6 +9,7 @@ from typing import Any
 
 from apps.web.answer import Moment, Page, answer, explained, notes_html
 from pipelines.errors import InputError
+from pipelines.generation import Generation
 from pipelines.tasks import TASKS
 from pipelines.wording import sentence
 
@@ -162,8 +163,11 @@ def respond(
     visitor: str | None,
     parts: Controls,
     show: Callable[[Moment], Sequence[Any]] = lambda moment: [moment.text],
+    say: Callable[[Generation], str] = lambda generation: "",
 ) -> Iterator[list[Any]]:
     """Values for a page's components while a request runs: ``show`` of the result, then status, notes, buttons.
+
+    What ``say`` says of the result stands behind the status.
 
     The generator owns the buttons, because an event that follows another one may never come: nothing follows a failed
     validator, and ``then`` does not run after an error.
@@ -175,7 +179,9 @@ def respond(
             if moment.generation is None:
                 yield [*show(moment), moment.status, "", *busy]
     notes = notes_html(moment.generation, page.t.language)
-    yield [*show(moment), moment.status, notes, *_buttons(parts, busy=False)]
+    more = say(moment.generation) if moment.generation else ""
+    status = f"{moment.status} · {more}" if more else moment.status
+    yield [*show(moment), status, notes, *_buttons(parts, busy=False)]
 
 
 def wire(

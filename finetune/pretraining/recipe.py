@@ -215,11 +215,6 @@ def load_pretrain_recipe(path: Path, changes: Mapping[str, Any] | None = None) -
     return parsed_recipe(PretrainRecipe, read_recipe(path, changes, placed, kind="pretrain"))
 
 
-def _rows(task: str) -> list[str]:
-    """What a task's chats are where a recipe does not say it."""
-    return [*(["documents"] if task == "creative_writing" else []), f"shipped:{task}"]
-
-
 def _beside(source: Any, folder: Path) -> Any:
     """A source with its file named from the working folder."""
     plain = {"path": source} if isinstance(source, str) else source
