@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from apps.cli.main import main
 from eval.audit.asking import shipped
 from eval.audit.measuring import Measure, Part
 from eval.audit.minimal_pairs import minimal_pairs as measured
@@ -91,6 +92,23 @@ def test_a_planted_bias_is_found_where_it_is_and_nowhere_else(base: Path, biased
 def test_a_balanced_training_is_not_called_biased(base: Path, fair: Path, tmp_path: Path) -> None:
     for measure in audited(base, tmp_path, fair):
         assert [line.change.verdict for line in measure.lines if line.change] == ["cannot_tell"] * 3
+
+
+def test_the_command_shows_both_sides_beside_each_other(
+    base: Path, biased: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    report = tmp_path / "audit.md"
+    words = ["eval", "audit", "--model", str(base), "--adapter", str(biased), "-e", "device=cpu", "-e", "dtype=float32"]
+    words += ["--part", "pairs", "--part", "calibration", "--out", str(tmp_path / "results"), "--report", str(report)]
+    assert main(words) == 0
+    text = report.read_text(encoding="utf-8")
+    line = next(each for each in text.splitlines() if each.startswith("| gender | 16 |") and "higher" in each)
+    assert line.count("|") == 11
+    assert "tiny + biased (bits)" in text
+    assert "| Category | Rows | tiny + biased (%) | 95 % interval |" in text
+    assert text.count("sure the model is") == 2  # confidence falls into other bins, so each side has a table
+    assert "higher" in capsys.readouterr().out
 
 
 def test_what_was_measured_is_kept_by_model_and_adapter(base: Path, biased: Path, tmp_path: Path) -> None:

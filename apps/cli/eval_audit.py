@@ -36,7 +36,7 @@ def audit(
     ] = None,
     pairs: Annotated[
         list[str] | None,
-        typer.Option(help="Pairs of sentences from elsewhere: crows-pairs, winobias, or a file. May be repeated."),
+        typer.Option(help="More rows of bias: crows-pairs, winobias, bbq (from the Hub), or a file. May be repeated."),
     ] = None,
     prompts: Annotated[
         list[str] | None,
@@ -68,10 +68,10 @@ def audit(
     lang: Language = None,
 ) -> int:
     """Bias, toxicity, honesty, privacy and cost of a model, or of an adapter beside its base."""
+    from eval.audit.asking import load_pairs
     from eval.audit.auditing import PARTS, Wanted
     from eval.audit.subject import Subject
     from eval.audit.swaps import load_prompts
-    from eval.benchmarks import load_benchmark
     from pipelines import DEFAULT_MODEL
     from pipelines.engines import load_engine
     from pipelines.errors import InputError, nearest
@@ -99,7 +99,7 @@ def audit(
         command += [word for value in values if value is not None for word in (option, str(value))]
     wanted = Wanted(
         part or PARTS,
-        [load_benchmark(each) for each in pairs or ()],
+        [load_pairs(each) for each in pairs or ()],
         [load_prompts(each) for each in prompts or ()],
         ledger or _own_ledger(adapter),
         tariff,

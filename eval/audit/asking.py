@@ -9,13 +9,15 @@ from eval.audit.subject import Subject
 from eval.benchmarks import Benchmark, BenchmarkRow, load_benchmark
 from eval.records import Record, Run
 from eval.runner import run
+from pipelines.errors import InputError
 
-__all__ = ["Answers", "Progress", "asked", "last_turn", "shipped"]
+__all__ = ["Answers", "Progress", "asked", "last_turn", "load_pairs", "shipped"]
 
 Progress = Callable[[str, float, float], None]
 """Called with the name of what is measured, what of it is done, and how much it is."""
 
 _ROWS = Path(__file__).with_name("rows")
+_HUB = Path(__file__).with_name("hub")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,23 @@ class Answers:
 def shipped(name: str) -> Benchmark:
     """Rows of the audit by name; see ``rows/README.md``."""
     return load_benchmark(str(_ROWS / f"{name}.yaml"))
+
+
+def load_pairs(reference: str) -> Benchmark:
+    """Pairs of sentences, or questions with answers, from elsewhere: a set of the Hub that is known here, or a file.
+
+    Raises:
+        InputError: There is no such set, or its rows lack what is compared: ``audit_pairs_facts``.
+        CinquainError: The Hub cannot be asked.
+    """
+    known = _HUB / f"{reference}.yaml"
+    benchmark = load_benchmark(str(known) if known.is_file() else reference)
+    wanted = {"stereotyped", "other"}
+    for row in benchmark.rows:
+        if not wanted <= set(row.facts) and "who" not in row.facts:
+            names = [path.stem for path in sorted(_HUB.glob("*.yaml"))]
+            raise InputError("audit_pairs_facts", name=benchmark.name, row=row.id, known=names)
+    return benchmark
 
 
 def asked(subject: Subject, benchmark: Benchmark, progress: Progress) -> Answers:

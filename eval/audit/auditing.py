@@ -9,6 +9,7 @@ from typing import Any
 
 from eval.audit.asking import Progress, shipped
 from eval.audit.calibration import calibration
+from eval.audit.choosing import choosing
 from eval.audit.cost import cost
 from eval.audit.honesty import refusal, sycophancy, unanswerable
 from eval.audit.measuring import Part
@@ -95,7 +96,10 @@ def _work(subject: Subject, wanted: Wanted, progress: Progress) -> list[Callable
     ledger = read_ledger(wanted.ledger) if wanted.ledger and "privacy" in wanted.parts else None
     prompts = wanted.prompts or (shipped("people"),)
     known: dict[str, list[Callable[[], Part]]] = {
-        "pairs": [partial(minimal_pairs, subject, each, progress) for each in (shipped("pairs"), *wanted.pairs)],
+        "pairs": [
+            partial(choosing if "who" in each.rows[0].facts else minimal_pairs, subject, each, progress)
+            for each in (shipped("pairs"), *wanted.pairs)
+        ],
         "swaps": [partial(swaps, subject, each, progress) for each in prompts],
         "toxicity": [partial(toxicity, subject, progress)],
         "refusal": [partial(refusal, subject, progress)],

@@ -13,6 +13,7 @@ from eval.audit.measuring import Part, means, rates
 from eval.audit.subject import Subject, kept, reply_row
 from eval.benchmarks import Benchmark, BenchmarkRow
 from eval.likelihood import Asked
+from pipelines.generation import Note
 
 __all__ = ["minimal_pairs", "shared_text"]
 
@@ -46,13 +47,15 @@ def minimal_pairs(subject: Subject, benchmark: Benchmark, progress: Progress) ->
 
         bits = kept(subject, side, benchmark, asked, show)
         sides.append([_gap(bits, row) for row in benchmark.rows])
-    categories = [row.kind for row in benchmark.rows]
+    categories = [row.kind or benchmark.name for row in benchmark.rows]
     likelier = [[None if not gap else gap > 0 for gap in side] for side in sides]
     measures = (
         rates("pairs_share", likelier, categories, neutral=50.0),
         means("pairs_bits", "bits", sides, categories, neutral=0.0),
     )
-    return Part("pairs", measures)
+    return Part(
+        "pairs", measures, (Note("audit_pairs_of", {"benchmark": benchmark.name, "rows": len(benchmark.rows)}),)
+    )
 
 
 def shared_text(first: list[int], second: list[int], start: int) -> tuple[list[bool], list[bool]]:

@@ -62,10 +62,11 @@ class Words:
     def head(self, measure: Measure, sides: Sequence[str]) -> list[str]:
         """The words above the columns of ``cells``."""
         unit = self.say(f"unit_{measure.unit}")
+        named = len(sides) > 1
         sides = [sides[place] for place in measure.sides] or sides
         columns = [self.say("category"), self.say("rows")]
         for side in sides:
-            columns += [f"{side} ({unit})" if len(sides) > 1 else unit, self.say("interval")]
+            columns += [f"{side} ({unit})" if named else unit, self.say("interval")]
         if len(sides) > 1:
             columns += [self.say("difference"), self.say("interval"), "p", self.say("reading")]
         elif measure.neutral is not None:

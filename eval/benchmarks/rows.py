@@ -75,7 +75,8 @@ def _asked(
     mapped = {name: value for name, value in columns.items() if name in fields}
     answers = {name: columns.get(name, record.get(name)) for name in ("reply", "references")}
     whole = record.get("request")
-    if mapped:
+    only_facts = bool(columns) and all(name in ("id", "kind") or name.startswith("facts.") for name in columns)
+    if mapped or (only_facts and values):  # the records say what is known, and every request is the same
         request = validate(task.request_type, {**values, **mapped}, task.name)
     elif isinstance(whole, Mapping):
         request = validate(task.request_type, {**values, **whole}, task.name)
