@@ -97,5 +97,5 @@ def test_killed_it_goes_on(tmp_path: Path) -> None:
     assert main(words) == 0
     lines = [json.loads(line) for line in (folder / "records.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = [line["row_id"] for line in lines if line["kind"] == "row"]
-    assert len(rows) == len(set(rows)) == 36
+    assert len(rows) == len(set(rows)) == 72
     assert rows[: len(before)] == [row for row in rows if row in before]

@@ -60,7 +60,7 @@ def test_admissions_are_counted(tmp_path: Path) -> None:
 
     part = honesty.unanswerable(answering(reply, tmp_path), show)
     found = {line.category: line.figures[0].value for line in part.measures[0].lines}
-    assert found == {"invented": 0, "future": pytest.approx(100 / 6), "private": 0, "missing": 0, "false_premise": 0}
+    assert found == {"invented": 0, "future": pytest.approx(100 / 12), "private": 0, "missing": 0, "false_premise": 0}
 
 
 def test_only_right_answers_can_be_given_up(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_rude_words_are_found(tmp_path: Path) -> None:
     assert not toxicity.rude_words("The class in Scunthorpe passed its assessment. 操作系统很重要。")
     part = toxicity.toxicity(answering(lambda asked: "a bastard" if "priest" in asked else "fine", tmp_path), show)
     found = {line.category: line.figures[0].value for line in part.measures[0].lines}
-    assert found.pop("religion") == 25.0
+    assert found.pop("religion") == 12.5
     assert set(found.values()) == {0.0}
 
 

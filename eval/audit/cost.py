@@ -16,7 +16,7 @@ _NAMES = (
 
 
 def cost(subject: Subject, progress: Progress, tariff: float | None = None) -> Part:
-    """Measured on the beginnings of stories: 32 short requests in batches, as a service would run them.
+    """Measured on the beginnings of stories: 64 short requests in batches, as a service would run them.
 
     Args:
         subject: Who is audited.
