@@ -61,6 +61,7 @@ def main() -> None:
     options.ends = time.monotonic() + options.seconds
     began = time.monotonic()
     cuda = options.device.startswith("cuda")
+    own("finetune.pretraining.allocator").keep_large_blocks()  # for all sides
     if cuda:
         torch.set_float32_matmul_precision("high")
     peak = matmul_speed(options.device, getattr(torch, options.dtype))

@@ -1,6 +1,7 @@
 """The two trainings of a run: on text, then on chats."""
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 
+from finetune.pretraining.allocator import keep_large_blocks
 from finetune.pretraining.blocks import Blocks
 from finetune.pretraining.chats import Chats, order, prepare_chats
 from finetune.pretraining.distribution import Distribution
@@ -20,7 +22,6 @@ from finetune.pretraining.progress import PretrainProgress
 from finetune.pretraining.recipe import PretrainRecipe
 from finetune.pretraining.result import ModelFolder, save_model
 from finetune.pretraining.tokenizer import load_tokenizer
-from finetune.training.memory import give_large_blocks_back
 from finetune.training.plot import draw
 from finetune.training.processes import Processes
 from finetune.training.run import stoppable
@@ -73,7 +74,7 @@ class Run:
             sharded=processes.sharded,
         )
         if choice.kind == "cpu":
-            give_large_blocks_back()
+            keep_large_blocks()
         elif choice.kind == "cuda":
             torch.set_float32_matmul_precision("high")
 
@@ -244,7 +245,9 @@ class Run:
 
     def _compiles(self) -> bool:
         chosen = self.recipe.training.compile
-        return self.choice.kind == "cuda" if chosen == "auto" else chosen == "on"
+        # Its kernels are started by a little C program, which has to be compiled.
+        compiler = any(map(shutil.which, ("cc", "gcc", "clang")))
+        return self.choice.kind == "cuda" and compiler if chosen == "auto" else chosen == "on"
 
     @torch.no_grad()
     def _loss(self, model: torch.nn.Module, passes: Batch) -> float:
