@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ def test_the_rate_rises_to_its_height_and_falls_to_its_end(steps: int, warmup: f
     rises = max(1, round(warmup * steps))
     assert max(rates) <= config.learning_rate * (1 + 1e-9)
     assert rates[rises - 1] == pytest.approx(config.learning_rate)
-    assert all(one < two for one, two in zip(rates[:rises], rates[1:rises], strict=False))
-    assert all(one >= two - 1e-12 for one, two in zip(rates[rises:], rates[rises + 1 :], strict=False))
+    assert all(one < two for one, two in pairwise(rates[:rises]))
+    assert all(one >= two - 1e-12 for one, two in pairwise(rates[rises:]))
     assert rates[-1] == pytest.approx(config.learning_rate * (final if rises < steps else 1), rel=1e-6)
 
 

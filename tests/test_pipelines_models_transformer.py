@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from pipelines import pipeline
 from pipelines.models.llama_format import from_llama, save_llama, to_llama
-from pipelines.models.transformer import TransformerModel, attention, causal_mask, rotate
+from pipelines.models.transformer import TransformerModel, attention, causal_attention, causal_mask, rotate
 from tests.doubles.tiny import tiny_tokenizer
 
 
@@ -54,6 +54,26 @@ def test_turned_queries_and_keys_know_only_their_distance(first: int, second: in
 
     moved = product(first + 200 + shift, second + 200 + shift)
     assert product(first + 200, second + 200) == pytest.approx(moved, abs=1e-3)
+
+
+@pytest.mark.parametrize("length", [1, 255, 256, 300, 513])
+def test_training_on_a_processor_in_bfloat16_attends_as_the_fused_kernel_does(length: int) -> None:
+    generator = torch.Generator().manual_seed(length)
+    exact = [torch.randn(2, 2, length, 8, generator=generator) for _ in range(3)]
+    parts = [each.to(torch.bfloat16).requires_grad_() for each in exact]
+    found = causal_attention(*parts)  # by parts: gradients are wanted
+    with torch.no_grad():
+        fused = causal_attention(*parts)
+    expected = functional.scaled_dot_product_attention(*(part.detach().float() for part in parts), is_causal=True)
+    torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(fused.float(), expected, rtol=0.02, atol=0.02)
+    found[:, :, -1].sum().backward()
+    leaves = [part.detach().float().requires_grad_() for part in parts]
+    functional.scaled_dot_product_attention(*leaves, is_causal=True)[:, :, -1].sum().backward()
+    for part, leaf in zip(parts, leaves, strict=True):
+        assert part.grad is not None
+        assert leaf.grad is not None
+        torch.testing.assert_close(part.grad.float(), leaf.grad, rtol=0.05, atol=0.03)
 
 
 def test_logits_are_those_of_llama_with_the_same_weights() -> None:
