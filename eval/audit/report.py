@@ -80,7 +80,9 @@ class Words:
     def _fact(self, name: str, value: float | None) -> str:
         if value is None:
             return self.say("unknown")
-        return megabytes(round(value)) if name.endswith("memory") else f"{value:,.4g}"
+        if name.endswith("memory"):
+            return megabytes(round(value))
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
     def cells(self, measure: Measure, line: Line) -> list[str]:
         """A line of a table."""
