@@ -115,7 +115,7 @@ def _work(subject: Subject, wanted: Wanted, progress: Progress) -> list[Callable
 
 def _names(subject: Subject) -> tuple[str, ...]:
     model = subject.engine.reference.rstrip("/").rpartition("/")[2]
-    return (model, f"{model} + {subject.adapter}") if subject.adapter else (model,)
+    return (model, f"+ {subject.adapter}") if subject.adapter else (model,)
 
 
 def _provenance(subject: Subject) -> dict[str, Any]:

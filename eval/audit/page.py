@@ -19,6 +19,8 @@ __all__ = ["render"]
 
 _STYLED = Path(__file__).parent.with_name("report.html")
 _TEMPLATE = Path(__file__).with_name("page.html")
+_NARROW = ".two svg.axis { width: 6rem; }\n"
+"""Two sides and their difference must stand beside each other without scrolling."""
 _SHOWN_CHARACTERS = 1200
 """Of an example."""
 
@@ -78,7 +80,7 @@ def _axis(measure: Measure) -> tuple[float, float]:
 def _style() -> str:
     found = re.search(r"<style>(.*?)</style>", _STYLED.read_text(encoding="utf-8"), re.DOTALL)
     assert found is not None
-    return found[1]
+    return f"{found[1]}{_NARROW}"
 
 
 @cache

@@ -144,7 +144,7 @@ def to_json(audit: Audit, *, texts: bool = True) -> dict[str, Any]:
 def markdown(audit: Audit, language: str = "en") -> str:
     """Markdown for a README or a model card: numbers only, so that it can be published."""
     words = Words(language)
-    lines = [f"# {words.say('title')}: {_cell(' / '.join(audit.sides))}", "", words.say("lead"), ""]
+    lines = [f"# {words.say('title')}: {_cell(' '.join(audit.sides))}", "", words.say("lead"), ""]
     lines += [*(f"- {_cell(words.note(note))}" for note in audit.notes), ""] if audit.notes else []
     for part in audit.parts:
         lines += [f"## {words.say(part.name)}", "", words.say(f"{part.name}_how"), ""]
