@@ -225,6 +225,28 @@ def test_a_chat_survives_a_reload_branches_and_comes_back(chromium: Any, address
         assert visit.problems == []
 
 
+def test_two_settings_are_compared_and_voted_on(chromium: Any, artifacts: Path) -> None:
+    engine = ScriptedEngine(["Snow on the roof.", "Rain on the roof."] * 2)
+    with serving(engine) as address, visiting(chromium, address) as visit:
+        visit.page.locator("#tab-compare-button").click()
+        visit.page.locator("#compare-text textarea").fill("Write a line.")
+        visit.page.locator("#compare-run").click()
+        visit.expect("#compare-right textarea").to_have_value("Rain on the roof.")
+        visit.expect("#compare-left textarea").to_have_value("Snow on the roof.")
+        visit.expect("#compare-diff").to_contain_text("on the roof.")
+        visit.page.locator("#compare-vote-right").click()
+        visit.expect("#compare-tally").to_contain_text("A 0, B 1")
+        visit.expect("#compare-vote-left").to_be_disabled()
+        visit.page.screenshot(path=artifacts / "web-compare.png", full_page=True)
+        visit.page.locator("#compare-blind input").check()
+        visit.page.locator("#compare-run").click()
+        visit.expect("#compare-vote-left").to_be_enabled()
+        visit.expect("#compare-status").to_have_text("")
+        visit.page.locator("#compare-vote-equal").click()
+        visit.expect("#compare-tally").to_contain_text(re.compile("Left was: Setting [AB].*equal 1"))
+        assert visit.problems == []
+
+
 def test_keys_run_and_stop(chromium: Any) -> None:
     pace = threading.Event()
     engine = ScriptedEngine(["word " * 3000], on_token=lambda: pace.wait(0.05) and None)

@@ -14,7 +14,6 @@ import typer
 
 from apps.cli.network import index_address, reachable
 from apps.cli.terminal import Language, console, sanitize, say, to_json
-from pipelines.models.hub.errors import endpoint, shown
 
 __all__ = ["Check", "app", "examine"]
 
@@ -207,6 +206,7 @@ def _keys() -> Check:
 
 def _network(offline: bool) -> Iterator[Check]:
     from pipelines.home import offline_variable
+    from pipelines.models.hub.errors import endpoint, shown
 
     if reason := "--offline" if offline else offline_variable():
         yield Check("network", "ok", say("doctor_network_skipped", reason=reason))

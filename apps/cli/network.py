@@ -8,8 +8,6 @@ import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from pipelines.models.hub.errors import shown
-
 __all__ = ["index_address", "reachable"]
 
 _TIMEOUT_S = 4.0
@@ -17,6 +15,8 @@ _TIMEOUT_S = 4.0
 
 def index_address() -> str:
     """The package index that pip uses here: its settings, else PyPI."""
+    from pipelines.models.hub.errors import shown
+
     address = os.environ.get("PIP_INDEX_URL", "")
     if not address:
         call = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["PAGES", "SERVED", "build_demo", "launch"]
 
 PAGES = ("translate", "summarize", "chat", "write_code", "write")
+"""Pages of the five tasks, each with an endpoint of its name."""
 
 SERVED: dict[str, Any] = {
     "quiet": True, "footer_links": ["settings", "api"], "share": False, "ssr_mode": False, "mcp_server": False,
@@ -65,7 +66,8 @@ def build_demo(
         options: Options of the engine that is loaded.
         language: ``en`` or ``zh``.
         pages: Which of ``PAGES``.
-        switch: Whether to offer the other language, at ``/language/NAME``.
+        switch: Whether it is served on a machine of one's own: with the other language at ``/language/NAME``, and
+            with the page Compare.
 
     Returns:
         The ``gradio.Blocks``.
@@ -76,7 +78,7 @@ def build_demo(
     _silence_gradio()
     import gradio as gr
 
-    from apps.web import chat, summarize, translate, write, write_code
+    from apps.web import chat, compare, summarize, translate, write, write_code
     from apps.web.answer import Page
     from apps.web.theme import header_html, model_html
 
@@ -104,6 +106,9 @@ def build_demo(
                 if name in pages:
                     with gr.Tab(t(f"{name}.tab"), id=name, elem_id=f"tab-{name}"):
                         module.build(page)
+            if switch:
+                with gr.Tab(t("compare.tab"), id="compare", elem_id="tab-compare"):
+                    compare.build(page)
         demo.load(None, None, None, js=_ON_LOAD % t("app.tag"))
         demo.load(state, None, about, api_visibility="private", show_progress="hidden", concurrency_limit=None)
     demo.queue(max_size=2 * MOST, default_concurrency_limit=4)
