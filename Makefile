@@ -16,7 +16,7 @@ install := PYTHONWARNINGS=ignore $(python) -m pip install $(if $(MAKE_TERMOUT),,
 pytest := $(python) -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format lock bench bench-data bench-train bench-train-gpu bench-pretrain bench-gpu model clean
+.PHONY: help demo test test-all lint format lock bench bench-data bench-train bench-train-gpu bench-pretrain bench-gpu load-test model clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -56,6 +56,9 @@ bench-pretrain: $(VENV)/installed  ## tokens a second of pretraining beside nano
 
 bench-gpu: $(VENV)/installed-bench  ## the same table on CUDA, with a model of 1.2 billion parameters built from its config
 	$(python) bench/speed.py --only generation --device cuda --build .bench-model
+
+load-test: $(VENV)/installed  ## twenty people at the web app for two minutes: no error, no mixed-up reply, flat memory
+	$(python) bench/load.py
 
 # pytest itself touches no network: what the tests need is fetched before it starts.
 model: $(VENV)/installed
