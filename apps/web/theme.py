@@ -36,6 +36,9 @@ ul.notes { margin: 0; padding: 10px 14px 10px 30px !important; border-left: 3px 
   border-radius: 4px; background: var(--background-fill-secondary); font-size: .9rem; line-height: 1.5;
   list-style: disc; overflow-wrap: anywhere; }
 .send { align-self: center; }
+#pages .tab-wrapper, #pages [role=tablist] { height: auto; }
+#pages [role=tablist] { flex-wrap: wrap; }
+#pages .tab-container.visually-hidden { max-width: 100%; overflow: hidden; }
 @media (max-width: 640px) { .brand svg { width: 34px; height: 34px; } .brand h1 { font-size: 1.4rem; } }
 """
 
