@@ -39,7 +39,8 @@ ul.notes { margin: 0; padding: 10px 14px 10px 30px !important; border-left: 3px 
 #pages .tab-wrapper, #pages [role=tablist] { height: auto; }
 #pages [role=tablist] { flex-wrap: wrap; }
 #pages .tab-container.visually-hidden { max-width: 100%; overflow: hidden; }
-@media (max-width: 640px) { .brand svg { width: 34px; height: 34px; } .brand h1 { font-size: 1.4rem; } }
+@media (max-width: 640px) { .brand { flex-wrap: wrap; } .brand svg { width: 34px; height: 34px; }
+  .brand h1 { font-size: 1.4rem; } .brand > div { flex: 1; } .brand nav { width: 100%; justify-content: flex-end; } }
 """
 
 # Five lines of 2, 4, 6, 8 and 2 syllables: the shape of a cinquain.
