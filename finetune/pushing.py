@@ -90,11 +90,14 @@ def check_name(to: str) -> None:
         raise InputError("push_name", found=to)
 
 
-def account() -> Any:
+def account(to: str = "") -> Any:
     """The Hub's API, with an account that may be asked.
 
+    Args:
+        to: What will be written: a token that can only read is refused at once.
+
     Raises:
-        InputError: ``push_offline``, ``push_not_logged_in``.
+        InputError: ``push_offline``, ``push_not_logged_in``, ``push_no_right``.
         CinquainError: The Hub cannot be reached.
     """
     from huggingface_hub import HfApi
@@ -102,7 +105,9 @@ def account() -> Any:
     if variable := offline_variable():
         raise InputError("push_offline", variable=variable)
     api = HfApi(endpoint=endpoint())
-    asked(lambda: api.whoami(), "")
+    auth = asked(lambda: api.whoami(), "").get("auth") or {}
+    if to and (auth.get("accessToken") or {}).get("role") == "read":
+        raise InputError("push_no_right", repository=to)
     return api
 
 
@@ -120,7 +125,7 @@ def send(files: Mapping[str, Path | bytes], to: str, message: str, *, private: b
     """
     from huggingface_hub import CommitOperationAdd
 
-    api = account()
+    api = account(to)
     asked(lambda: api.create_repo(to, private=private, exist_ok=True), to)
     operations = [CommitOperationAdd(name, content) for name, content in files.items()]
     return str(asked(lambda: api.create_commit(to, operations, commit_message=message), to).oid)

@@ -14,7 +14,7 @@ import pytest
 
 from apps.cli.main import main
 from apps.publish import hub as hub_module
-from apps.publish import verifying
+from apps.publish import publishing, verifying
 from apps.publish.asking import Reply
 from apps.publish.managing import delete, roll_back, status
 from apps.publish.order import Order
@@ -148,7 +148,8 @@ def test_a_model_that_is_too_large_for_this_machine(
     assert refused(lambda: publish(order(model="org/pickled", scripted=True))) == "hub_pickle"
     assert refused(lambda: publish(order(model="org/absent", scripted=True))) == "hub_unknown"
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert refused(lambda: publish(order(model="org/base", scripted=True))) == "model_hub_offline"
+    assert refused(lambda: publish(order(model="org/base", scripted=True))) == "push_offline"
+    assert refused(lambda: verifying.verify(order(model="org/base", scripted=True))) == "model_hub_offline"
 
 
 def test_back_to_the_revision_before_and_again(hub: SpaceHub) -> None:
@@ -178,6 +179,27 @@ def test_status_and_deletion(
     assert set(hub.repositories) == {"ada/demo", "ada/demo-model"}
     assert main([*ask, "--yes"]) == 0
     assert hub.repositories == {}
+
+
+def test_a_model_of_the_person_is_neither_overwritten_nor_deleted(hub: SpaceHub, tiny: Path) -> None:
+    mine = {"config.json": b"mine"}
+    hub.add("ada/demo-model", mine, members={"ada"})
+    assert refused(lambda: publish(order(model=str(tiny), private=False))) == "publish_foreign_weights"
+    assert "ada/demo" not in hub.repositories
+    publish(order())
+    assert status("ada/demo").repositories == ("spaces/ada/demo",)
+    assert delete("ada/demo") == ("spaces/ada/demo",)
+    assert files(hub, "ada/demo-model") == mine
+
+
+def test_what_the_hub_would_refuse_is_known_before_the_trial(hub: SpaceHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "verify", lambda *given, **named: pytest.fail("minutes are spent"))
+    hub.add("ada/demo", {"app.py": b"mine"}, kind="space", members={"ada"})
+    assert refused(lambda: publish(order())) == "publish_foreign"
+    monkeypatch.setenv("HF_TOKEN", "hf_reader")
+    assert refused(lambda: publish(order(to="reader/demo"))) == "push_no_right"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert refused(lambda: publish(order())) == "push_offline"
 
 
 def test_a_space_of_somebody_is_left_alone(hub: SpaceHub) -> None:

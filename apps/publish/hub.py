@@ -9,7 +9,7 @@ from pipelines.errors import CinquainError, InputError
 from pipelines.models.hub.errors import endpoint, shown
 from pipelines.models.progress import Progress
 
-__all__ = ["page_of", "persist", "space_files", "wait_for_build"]
+__all__ = ["page_of", "persist", "sent_with", "space_files", "wait_for_build", "weights_message"]
 
 Answer = TypeVar("Answer")
 
@@ -63,6 +63,24 @@ def space_files(api: Any, to: str, revision: str = "main") -> dict[str, str]:
     return {
         entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id for entry in listed if isinstance(entry, RepoFile)
     }
+
+
+def weights_message(to: str) -> str:
+    """Title of the commits that send the weights of a Space."""
+    return f"Weights of the Space {to}"
+
+
+def sent_with(api: Any, repository: str, to: str) -> bool | None:
+    """Whether a repository of weights was made for a Space: its first commit tells; None of one that holds nothing yet.
+
+    A person may have a model of that very name, pushed by hand: it is neither overwritten nor deleted with the Space.
+    """
+    commits = persist(lambda: list(api.list_repo_commits(repository)), repository)
+    titles = [each.title for each in reversed(commits) if each.title != "initial commit"]
+    if titles:
+        return titles[0] == weights_message(to)
+    held = persist(lambda: api.list_repo_files(repository), repository)
+    return None if set(held) <= {".gitattributes"} else False
 
 
 def page_of(to: str) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from apps.publish.hub import page_of, persist, space_files, wait_for_build
+from apps.publish.hub import page_of, persist, sent_with, space_files, wait_for_build
 from apps.publish.publishing import commit
 from apps.web.space import SETTINGS
 from finetune.pushing import account, check_name
@@ -103,9 +103,10 @@ def delete(to: str) -> tuple[str, ...]:
 
 
 def _weights(api: Any, to: str) -> list[str]:
-    """Repositories of weights that were sent with a Space."""
+    """Repositories of weights that were sent with a Space; never one of that name that somebody made by hand."""
     names = (f"{to}-model", f"{to}-adapter")
-    return [name for name in names if persist(lambda name=name: api.repo_exists(name), to)]  # type: ignore[misc]
+    there = [name for name in names if persist(lambda name=name: api.repo_exists(name), to)]  # type: ignore[misc]
+    return [name for name in there if sent_with(api, name, to)]
 
 
 def _of_ours(to: str) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.publish.asking import Reply, ask
-from apps.publish.hub import page_of, persist, space_files, wait_for_build
+from apps.publish.hub import page_of, persist, sent_with, space_files, wait_for_build, weights_message
 from apps.publish.order import Order
 from apps.publish.staging import Staged
 from apps.publish.verifying import Verified, stage_for, verify
@@ -47,13 +47,17 @@ def publish(order: Order) -> Published:
 
     Raises:
         InputError: As ``verify``; and not logged in, no right, a name that is taken, a plan that is missing;
-            ``publish_foreign``: the Space there is not one of Cinquain's; ``publish_private_weights``.
+            ``publish_foreign``, ``publish_foreign_weights``: what is there is not Cinquain's;
+            ``publish_private_weights``.
         CinquainError: The Hub fails, or the build does; ``publish_meanwhile``: somebody else published at that moment.
     """
     with order.alone():
+        # What the Hub would refuse is known before minutes are spent on the trial.
+        api = account(order.to)
+        if persist(lambda: api.repo_exists(order.to, repo_type="space"), order.to):
+            _refuse_foreign(space_files(api, order.to), order.to)
         verified = verify(order, sending=True)
-        api = account()
-        staged = _with_weights(order, verified)
+        staged = _with_weights(api, order, verified)
         head, there = _repository(api, order)
         for name, value in order.secrets.items():
             persist(lambda name=name, value=value: api.add_space_secret(order.to, name, value), order.to)  # type: ignore[misc]
@@ -67,14 +71,20 @@ def publish(order: Order) -> Published:
     return Published(page_of(order.to), head, changed, replies, verified)
 
 
-def _with_weights(order: Order, verified: Verified) -> Staged:
-    """The Space that names its weights with their commit, once they are on the Hub."""
+def _with_weights(api: Any, order: Order, verified: Verified) -> Staged:
+    """The Space that names its weights with their commit, once they are on the Hub.
+
+    Raises:
+        InputError: ``publish_foreign_weights``.
+    """
     upload = verified.weights.upload
     if upload is None:
         return verified.staged
-    order.progress.say("publish_sending_weights", repository=upload.repository)
-    message = f"Weights of the Space {order.to}"
-    sent = persist(lambda: send(upload.files, upload.repository, message, private=order.private), upload.repository)
+    name, message = upload.repository, weights_message(order.to)
+    if persist(lambda: api.repo_exists(name), name) and sent_with(api, name, order.to) is False:
+        raise InputError("publish_foreign_weights", repository=name, to=order.to)
+    order.progress.say("publish_sending_weights", repository=name)
+    sent = persist(lambda: send(upload.files, name, message, private=order.private), name)
     return stage_for(order, verified.weights, sent)
 
 
@@ -94,9 +104,18 @@ def _repository(api: Any, order: Order) -> tuple[str, dict[str, str]]:
     # The commit first: what comes between it and the listing is noticed when upon this commit nothing can be put.
     head = str(persist(lambda: api.repo_info(order.to, repo_type="space"), order.to).sha)
     there = space_files(api, order.to)
-    if there.keys() - _LEFT_ALONE - {"README.md"} and SETTINGS not in there:
-        raise InputError("publish_foreign", to=order.to)
+    _refuse_foreign(there, order.to)
     return head, there
+
+
+def _refuse_foreign(there: dict[str, str], to: str) -> None:
+    """Leave a Space alone that holds something and was not made here.
+
+    Raises:
+        InputError: ``publish_foreign``.
+    """
+    if there.keys() - _LEFT_ALONE - {"README.md"} and SETTINGS not in there:
+        raise InputError("publish_foreign", to=to)
 
 
 def _send(api: Any, order: Order, staged: Staged, head: str, there: dict[str, str]) -> tuple[str, int]:

@@ -19,7 +19,6 @@ class Runtime:
     stages: list[str] = field(default_factory=list)
     secrets: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
-    titles: dict[str, str] = field(default_factory=dict)
 
 
 class SpaceHub(WritableHub):
@@ -41,6 +40,7 @@ class SpaceHub(WritableHub):
         self.log: list[str] = []
         self.host: str | None = None
         self.paid = True
+        self._titles: dict[tuple[str, str], str] = {}
 
     def write(self, path: str, user: str | None, body: bytes) -> Answer:
         """Routes that change a Space."""
@@ -77,33 +77,33 @@ class SpaceHub(WritableHub):
         return answer
 
     def _commit(self, name: str, repository: Repository, lines: list[dict[str, Any]]) -> Answer:
-        if repository.kind != "space":
-            return super()._commit(name, repository, lines)
         header = next(line["value"] for line in lines if line["key"] == "header")
         if header.get("parentCommit") not in (None, repository.branches["main"]):
             return Answer.refusal(412, "", "A commit has happened since. Please refresh and try again.")
         answer = super()._commit(name, repository, lines)
-        self.runtimes[name].titles[repository.branches["main"]] = header["summary"]
-        self.runtimes[name].stages = list(self.build)
+        self._titles[name, repository.branches["main"]] = header["summary"]
+        if repository.kind == "space":
+            self.runtimes[name].stages = list(self.build)
         return answer
 
     def _api(self, kind: str, name: str, rest: str, user: str | None, query: dict[str, list[str]]) -> Answer:
         repository = self._repository(kind, name, user)
-        if kind != "space" or isinstance(repository, Answer):
+        if isinstance(repository, Answer):
+            return super()._api(kind, name, rest, user, query)
+        if rest.startswith("commits/"):
+            entries = [
+                {"id": each, "title": self._titles.get((name, each), "initial commit"), "message": "", "authors": [],
+                 "date": "2026-01-01T00:00:00.000Z"}
+                for each in reversed(repository.commits)
+            ]  # fmt: skip
+            return Answer.json(entries)
+        if kind != "space":
             return super()._api(kind, name, rest, user, query)
         if rest == "runtime":
             return self._runtime(name)
         if rest.startswith("logs/"):
             events = "".join(f"data: {json.dumps({'data': line, 'timestamp': ''})}\n\n" for line in self.log)
             return Answer(200, events.encode(), {"Content-Type": "text/event-stream"})
-        if rest.startswith("commits/"):
-            titles = self.runtimes[name].titles
-            entries = [
-                {"id": each, "title": titles.get(each, "initial commit"), "message": "", "authors": [],
-                 "date": "2026-01-01T00:00:00.000Z"}
-                for each in reversed(repository.commits)
-            ]  # fmt: skip
-            return Answer.json(entries)
         answer = super()._api(kind, name, rest, user, query)
         if answer.status == 200 and (not rest or rest.startswith("revision/")):
             about = json.loads(answer.body) | {"sdk": "gradio", "host": self.host, "subdomain": "ada-demo"}

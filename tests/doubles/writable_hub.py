@@ -22,7 +22,9 @@ class WritableHub(FakeHub):
         if user is None:
             return Answer.refusal(401, "", "Invalid username or password.")
         if path == "/api/whoami-v2":
-            return Answer.json({"type": "user", "name": user, "orgs": [], "auth": {"type": "access_token"}})
+            token = {"displayName": "", "role": "read" if user == "reader" else "write"}
+            auth = {"type": "access_token", "accessToken": token}
+            return Answer.json({"type": "user", "name": user, "orgs": [], "auth": auth})
         if path == "/api/validate-yaml":
             return Answer.json({"errors": [], "warnings": []})
         if path == "/api/repos/create":
