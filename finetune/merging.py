@@ -21,6 +21,7 @@ from finetune.data.row import Row
 from finetune.data.shapes import recognise
 from finetune.data.sources import open_sources
 from finetune.judging.answers import answers
+from finetune.judging.card import merged_card
 from finetune.judging.comparison import as_benchmark, held_out, reference_metrics
 from finetune.training.prepared import rows_of
 from pipelines.errors import InputError
@@ -121,6 +122,7 @@ def merge(
         gate = _gate(source, adapter, fingerprint, rows, rendered, staged, dtype, logits)
         report = {"schema_version": SCHEMA_VERSION, "passed": gate.passed, **asdict(gate)}
         write_atomically(staged / REPORT, json.dumps(report, indent=1) + "\n")
+        write_atomically(staged / "README.md", merged_card(fingerprint.base.reference, fingerprint.task, report))
         with disk_errors(out):
             if out.is_dir():
                 out.rmdir()

@@ -227,6 +227,19 @@ def test_refusals_are_one_sentence(hub: SpaceHub, pattern: str, answer: Answer, 
     assert refused(lambda: publish(order(secrets={"KEY": "value-of-key"}))) == code
 
 
+def test_hardware_that_an_account_may_not_use_is_one_sentence(hub: SpaceHub) -> None:
+    publish(order())
+    hub.faults.append(("POST .*/hardware", Answer.refusal(403, "", "You may not use this hardware."), None))
+    assert refused(lambda: publish(order(hardware="a100-large"))) == "publish_hardware"
+
+
+def test_a_network_that_is_lost_in_the_middle_is_one_sentence_and_the_next_publish_goes_on(hub: SpaceHub) -> None:
+    hub.faults.append(("commit/main", Answer(0, b""), None))
+    assert refused(lambda: publish(order())) in ("push_lost", "push_refused")
+    hub.faults.clear()
+    assert publish(order()).commit == hub.repositories["ada/demo"].branches["main"]
+
+
 def test_a_hub_that_fails_once_is_asked_again(hub: SpaceHub) -> None:
     for pattern in ("repos/create", "GET .*/tree", "GET .*/runtime"):
         hub.faults.append((pattern, Answer.refusal(502, "", "Bad gateway"), 1))

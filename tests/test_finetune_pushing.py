@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 from apps.cli.main import main
+from finetune.judging.card import licence_of
 from finetune.merging import REPORT, merge
 from finetune.pushing import public_files, push
 from finetune.training.prepared import rows_of
 from pipelines import InputError, pipeline
 from pipelines.errors import CinquainError
 from pipelines.models import resolve_adapter
+from pipelines.models.catalog import entries
 from pipelines.models.fingerprint import FILE_NAME, MERGED_FILE_NAME, Fingerprint, write
 from tests.doubles.fake_hub import Answer, use_hub
 from tests.doubles.training_rows import finished_adapter
@@ -60,6 +63,24 @@ def test_an_adapter_goes_private_without_rows_replies_and_paths(adapter: Path, h
         assert str(adapter.parent).encode() not in data
         assert not any(text.encode() in data for text in private if len(text) > 8), name
     assert json.loads(found["results.json"])["judgement"]["rows"] == 4
+
+
+def test_cards_carry_what_the_hub_reads(adapter: Path, hub: WritableHub, tmp_path: Path) -> None:
+    push(adapter, "ada/tiny")
+    data = ModelCard(head(hub, "ada/tiny")["README.md"].decode()).data
+    assert (data.base_model, data.library_name) == ("tiny", "peft")
+    assert [(each.metric_type, each.dataset_type) for each in data.eval_results] == [
+        ("bits per byte", "cinquain-held-out")
+    ]
+    merge(adapter, tmp_path / "merged", list(rows_of(adapter / "data" / "test.jsonl"))[:4])
+    push(tmp_path / "merged", "ada/merged")
+    merged = ModelCard(head(hub, "ada/merged")["README.md"].decode())
+    assert (merged.data.base_model, merged.data.library_name) == ("tiny", "transformers")
+    assert "same replies" in merged.text
+    known = next(iter(entries().values()))
+    assert licence_of(f"{known.hub_id}@main") == licence_of(known.alias) == known.licence.lower()
+    assert licence_of("smollm2-135m") == "apache-2.0"
+    assert licence_of("models/mine") == ""
 
 
 def test_what_was_sent_is_an_adapter_again(adapter: Path, hub: WritableHub, tmp_path: Path) -> None:

@@ -3,18 +3,20 @@
 Numbers only: no text of any row goes into it, as a card is made to be published.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from finetune.data.ledger import Ledger
 from finetune.judging.canaries import Exposure
 from finetune.judging.judgement import Judgement, MetricResult
+from finetune.judging.results import public_name
 from finetune.recipe import Recipe
 from pipelines.home import write_atomically
+from pipelines.models.embedded import EMBEDDED
 from pipelines.wording import sentence
 
-__all__ = ["card", "write_card"]
+__all__ = ["card", "front_matter", "licence_of", "merged_card", "write_card"]
 
 
 def write_card(
@@ -52,12 +54,12 @@ def card(
     kept = {part: entry.rows for part, entry in ledger.splits.items() if entry.rows}
     return "\n".join(
         [
-            "---",
-            f"base_model: {_yaml(recipe.model)}",
-            "library_name: peft",
-            f"tags: [cinquain, {recipe.adapter.kind}, {recipe.task}]",
-            "---",
-            "",
+            front_matter(
+                recipe.model,
+                ["cinquain", recipe.adapter.kind, recipe.task],
+                library="peft",
+                results=_results(name, recipe.task, judgement),
+            ),
             f"# {name}",
             "",
             f"A {_kind(recipe)} adapter for {recipe.task.replace('_', ' ')}, trained on `{recipe.model}` "
@@ -97,6 +99,76 @@ def card(
             "",
         ]
     )
+
+
+def front_matter(model: str, tags: Sequence[str], *, library: str, results: Mapping[str, Any] | None = None) -> str:
+    """The metadata that the Hub reads of a card: the base, its licence where it is known, and results.
+
+    Args:
+        model: Reference of the base model.
+        tags: What it can be found by.
+        library: What loads it.
+        results: Further entries, such as ``model-index`` (https://huggingface.co/docs/hub/model-cards).
+    """
+    import yaml
+
+    licence = licence_of(model)
+    data = {
+        "base_model": public_name(model), "library_name": library, "tags": [*tags],
+        **({"license": licence} if licence else {}), **(results or {}),
+    }  # fmt: skip
+    return f"---\n{yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)}---\n"
+
+
+def licence_of(model: str) -> str:
+    """The licence of a model that ships or stands in the catalog, as the Hub writes it; "" where it is not known."""
+    from pipelines.models.catalog import entries
+
+    if embedded := EMBEDDED.get(model):
+        return embedded.licence.lower()
+    name = model.partition("@")[0]
+    return next((each.licence.lower() for each in entries().values() if name in (each.alias, each.hub_id)), "")
+
+
+def merged_card(model: str, task: str, figures: Mapping[str, Any]) -> str:
+    """The card of a model that an adapter was merged into.
+
+    Args:
+        model: Reference of the base model.
+        task: What the adapter was trained for.
+        figures: What ``cinquain_merge.json`` holds.
+    """
+    rows: list[tuple[str, str]] = [
+        ("rows", str(figures["rows"])),
+        ("number format", figures["dtype"]),
+        ("largest difference of a logit", f"{figures['logit_difference']:.4g} (limit {figures['logit_limit']:.4g})"),
+        ("same replies", f"{figures['agreement']:.0%} (at least {figures['agreement_needed']:.0%})"),
+    ]
+    if figures["adapter_score"] is not None:
+        scores = f"{figures['merged_score']:.2f} (base and adapter: {figures['adapter_score']:.2f})"
+        rows.append((figures["metric"], scores))
+    return "\n".join(
+        [
+            front_matter(model, ["cinquain", "merged", task], library="transformers"),
+            f"# {public_name(model)}, merged with an adapter for {task.replace('_', ' ')}",
+            "",
+            "One model of base and adapter, by Cinquain, served with the prompt that the adapter was trained with "
+            "(`cinquain_merged.json`). Before it was let through, it was loaded again and compared with the two:",
+            "",
+            *_table(("", ""), rows),
+            "",
+        ]
+    )
+
+
+def _results(name: str, task: str, judgement: Judgement | None) -> dict[str, Any]:
+    """Scores of the adapter on the held-out rows, in the form that the Hub shows beside a model."""
+    if judgement is None:
+        return {}
+    data = {"name": f"{judgement.rows} held-out rows of its training data", "type": "cinquain-held-out"}
+    metrics = [{"type": each.name, "value": round(each.comparison.second, 4)} for each in judgement.metrics]
+    result = {"task": {"type": "text-generation", "name": task}, "dataset": data, "metrics": metrics}
+    return {"model-index": [{"name": name, "results": [result]}]}
 
 
 def _judged(judgement: Judgement) -> Iterable[str]:
@@ -202,9 +274,3 @@ def _kind(recipe: Recipe) -> str:
 
 def _number(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.4f}"
-
-
-def _yaml(text: str) -> str:
-    import json
-
-    return json.dumps(text, ensure_ascii=False)
