@@ -9,7 +9,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_no_request_fails_and_no_reply_is_mixed_up() -> None:
-    command = [sys.executable, str(ROOT / "bench" / "load.py"), "--users", "4", "--seconds", "12"]  # an answer takes seconds beside other jobs
+    # Beside other jobs an answer takes seconds.
+    command = [sys.executable, str(ROOT / "bench" / "load.py"), "--users", "4", "--seconds", "12"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
