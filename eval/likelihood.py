@@ -1,7 +1,7 @@
 """How well a model foresees the replies that rows give: the judgement that every task has, whatever its metrics."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,13 +55,9 @@ def reference_bits(model: Any, rows: Sequence[TokenRow]) -> list[float]:
     import torch
 
     found = [0.0] * len(rows)
-    order = sorted(range(len(rows)), key=lambda place: len(rows[place].tokens))
-    model.eval()
-    device = next(model.parameters()).device
     with torch.inference_mode():
-        for places in _passes([len(rows[place].tokens) for place in order]):
-            chosen = [rows[order[place]] for place in places]
-            tokens = _stacked([row.tokens for row in chosen]).to(device)
+        for places, tokens in _batches(model, rows):
+            chosen, device = [rows[place] for place in places], tokens.device
             labels = _stacked([[int(label) for label in row.labels] for row in chosen]).to(device).bool()
             inputs: dict[str, Any] = {"input_ids": tokens[:, :-1]}
             # Padding stands behind the rows, where a causal mask hides it from them.
@@ -79,7 +75,7 @@ def reference_bits(model: Any, rows: Sequence[TokenRow]) -> list[float]:
                 logits[wanted].float(), tokens[:, 1:][wanted], reduction="none"
             )
             for place, nats in zip(places, losses.double().sum(1).tolist(), strict=True):
-                found[order[place]] = nats / math.log(2)
+                found[place] = nats / math.log(2)
     return found
 
 
@@ -98,22 +94,28 @@ def foreseen(model: Any, rows: Sequence[Asked]) -> list[int]:
     import torch
 
     found = [0] * len(rows)
-    order = sorted(range(len(rows)), key=lambda place: len(rows[place].tokens))
-    model.eval()
-    device = next(model.parameters()).device
     with torch.inference_mode():
-        for places in _passes([len(rows[place].tokens) for place in order]):
-            chosen = [rows[order[place]] for place in places]
-            tokens = _stacked([row.tokens for row in chosen]).to(device)
+        for places, tokens in _batches(model, rows):
+            chosen = [rows[place] for place in places]
             first = model(input_ids=tokens[:, :-1], use_cache=False).logits.argmax(-1)
             hits = (first == tokens[:, 1:]).tolist()
             for place, row, hit in zip(places, chosen, hits, strict=True):
                 begins = row.labels.index(True) - 1
-                found[order[place]] = next(
+                found[place] = next(
                     (n for n, each in enumerate(hit[begins : len(row.tokens) - 1]) if not each),
                     len(row.tokens) - 1 - begins,
                 )
     return found
+
+
+def _batches(model: Any, rows: Sequence[TokenRow]) -> Iterator[tuple[list[int], Any]]:
+    """Places of rows of similar length, and their tokens, padded behind, where the model is: (rows, columns)."""
+    model.eval()
+    device = next(model.parameters()).device
+    order = sorted(range(len(rows)), key=lambda place: len(rows[place].tokens))
+    for bundle in _passes([len(rows[place].tokens) for place in order]):
+        places = [order[place] for place in bundle]
+        yield places, _stacked([rows[place].tokens for place in places]).to(device)
 
 
 def _passes(lengths: Sequence[int]) -> list[range]:

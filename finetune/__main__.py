@@ -3,11 +3,9 @@
 ``cinquain finetune`` does the same in one process, and shows more.
 """
 
-import os
 import sys
-from typing import Any
 
-from pipelines.errors import CinquainError
+from finetune.launching import launched
 
 __all__ = ["main"]
 
@@ -22,28 +20,16 @@ def main(arguments: list[str]) -> int:
     Returns:
         The exit code.
     """
-    from finetune.data.settings import read_value
     from finetune.finetuning import finetune
-    from finetune.recipe import find_recipe, load_recipe
+    from finetune.recipe import load_recipe
     from finetune.training.progress import TrainingProgress
 
-    if not arguments or arguments[0].startswith("-"):
-        sys.stderr.write(f"{__doc__}\n")
-        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
-    first = os.environ.get("RANK", "0") == "0"
-    changes: dict[str, Any] = {}
-    for change in arguments[1:]:
-        name, _, value = change.partition("=")
-        changes[name] = read_value(value)
-    progress = TrainingProgress(quiet=not first)
-    try:
-        finetune(load_recipe(find_recipe(arguments[0]), changes), progress=progress)
-    except CinquainError as error:
-        progress.tell(error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return launched(
+        arguments,
+        __doc__,
+        lambda path, changes, progress: finetune(load_recipe(path, changes), progress=progress),
+        TrainingProgress,
+    )
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from apps.cli.recipes import AsJson, Changes, Explain, Quiet, show_explained
 from apps.cli.run import parse_settings
 from apps.cli.terminal import Language, console, language, sanitize, say, to_json
 
 if TYPE_CHECKING:
     from finetune.finetuning import Finetuned
 
-__all__ = ["aligned", "app"]
+__all__ = ["app"]
 
 app = typer.Typer(add_completion=False)
 
@@ -26,26 +27,19 @@ def finetune(
             show_default=False,
         ),
     ],
-    changes: Annotated[
-        list[str] | None,
-        typer.Argument(help="Values that replace the recipe's: training.epochs=2.", metavar="[KEY=VALUE…]"),
-    ] = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Print every value and where it comes from, and do nothing.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    changes: Changes = None,
+    explain: Explain = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     lang: Language = None,
 ) -> None:
     """Teach a model with LoRA, and see whether it helped."""
-    from apps.cli.recipes import explained
     from finetune.recipe import find_recipe, load_recipe
 
     path, given = find_recipe(recipe), parse_settings(changes or [], "KEY=VALUE")
     loaded = load_recipe(path, given)
     if explain:
-        rows = explained(path, given, loaded)
-        typer.echo(to_json(rows, indent=2) if as_json else "\n".join(aligned(rows)))
+        show_explained(path, given, loaded, as_json=as_json)
         return
     from finetune.finetuning import finetune as run
     from finetune.training.progress import TrainingProgress
@@ -57,17 +51,6 @@ def finetune(
         typer.echo(to_json(_plain(done), indent=2))
     elif not quiet:
         _print(done, loaded.task, loaded.model)
-
-
-def aligned(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """Every value of a recipe with where it comes from, as lines of columns."""
-    values = {name: to_json(row["value"]) for name, row in rows.items()}
-    wide, long = max(map(len, rows)), max(len(value) for value in values.values() if len(value) <= 40)
-    lines = []
-    for name, row in rows.items():
-        origin = row["from"]
-        lines.append(f"{name:<{wide}}  {values[name]:<{long}}  " + say(f"finetune_from_{origin}"))
-    return lines
 
 
 def _print(done: "Finetuned", task: str, model: str) -> None:

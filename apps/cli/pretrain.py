@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from apps.cli.recipes import AsJson, Changes, Explain, Quiet, show_explained
 from apps.cli.run import parse_settings
 from apps.cli.terminal import Language, console, language, sanitize, say, to_json
 
@@ -21,28 +22,20 @@ def pretrain(
             show_default=False,
         ),
     ],
-    changes: Annotated[
-        list[str] | None,
-        typer.Argument(help="Values that replace the recipe's: training.epochs=2.", metavar="[KEY=VALUE…]"),
-    ] = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Print every value and where it comes from, and do nothing.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    changes: Changes = None,
+    explain: Explain = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     lang: Language = None,
 ) -> None:
     """Train a tokenizer and a language model from text, from nothing."""
-    from apps.cli.finetune import aligned
-    from apps.cli.recipes import explained
     from finetune.pretraining.recipe import load_pretrain_recipe
     from finetune.recipe import find_recipe
 
     path, given = find_recipe(recipe), parse_settings(changes or [], "KEY=VALUE")
     loaded = load_pretrain_recipe(path, given)
     if explain:
-        rows = explained(path, given, loaded)
-        typer.echo(to_json(rows, indent=2) if as_json else "\n".join(aligned(rows)))
+        show_explained(path, given, loaded, as_json=as_json)
         return
     from finetune.pretraining.progress import PretrainProgress
     from finetune.pretraining.run import pretrain as run

@@ -1,13 +1,31 @@
-"""Recipes on the command line: explained value by value."""
+"""Recipes on the command line: the options of the commands that take one, and a recipe explained value by value."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from apps.cli.terminal import say, to_json
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["explained"]
+__all__ = ["AsJson", "Changes", "Explain", "Quiet", "explained", "show_explained"]
+
+Changes = Annotated[
+    list[str] | None,
+    typer.Argument(help="Values that replace the recipe's: training.epochs=2.", metavar="[KEY=VALUE…]"),
+]
+Explain = Annotated[bool, typer.Option("--explain", help="Print every value and where it comes from, and do nothing.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def show_explained(path: Path, changes: Mapping[str, Any], recipe: "BaseModel", *, as_json: bool) -> None:
+    """Print ``explained``, as columns or as one JSON object."""
+    rows = explained(path, changes, recipe)
+    typer.echo(to_json(rows, indent=2) if as_json else "\n".join(_aligned(rows)))
 
 
 def explained(path: Path, changes: Mapping[str, Any], recipe: "BaseModel") -> dict[str, dict[str, Any]]:
@@ -23,6 +41,17 @@ def explained(path: Path, changes: Mapping[str, Any], recipe: "BaseModel") -> di
         return "recipe" if own in written else "default"
 
     return {name: {"value": value, "from": origin(name)} for name, value in _leaves(recipe.model_dump(mode="json"))}
+
+
+def _aligned(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Every value of a recipe with where it comes from, as lines of columns."""
+    values = {name: to_json(row["value"]) for name, row in rows.items()}
+    wide, long = max(map(len, rows)), max(len(value) for value in values.values() if len(value) <= 40)
+    lines = []
+    for name, row in rows.items():
+        origin = row["from"]
+        lines.append(f"{name:<{wide}}  {values[name]:<{long}}  " + say(f"finetune_from_{origin}"))
+    return lines
 
 
 def _leaves(data: Any, name: str = "") -> Iterator[tuple[str, Any]]:

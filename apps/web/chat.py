@@ -251,7 +251,7 @@ def build(page: Page) -> None:
     for event in (sent, resent):
         event.failure(lambda history, text: question_back(turns(history), text), [chatbot, message], outputs, **QUIET)
         event.success(keep, [chatbot, store], store, **QUIET)
-    wire_stop(page, TASK, stop)
+    wire_stop(page, stop, TASK)
     undo.click(lambda history: without_last_exchange(turns(history)), chatbot, outputs, **QUIET).success(
         keep, [chatbot, store], store, **QUIET
     )

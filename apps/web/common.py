@@ -16,6 +16,7 @@ from pipelines.wording import sentence
 __all__ = [
     "QUIET",
     "Controls",
+    "button_states",
     "buttons",
     "examples",
     "given",
@@ -46,7 +47,7 @@ class Controls:
     """Buttons that must wait until the request has ended."""
 
     def buttons(self) -> list[Any]:
-        """In the order of ``_buttons``."""
+        """In the order of ``button_states``."""
         return [self.run, self.stop, *self.others]
 
 
@@ -172,7 +173,7 @@ def respond(
     The generator owns the buttons, because an event that follows another one may never come: nothing follows a failed
     validator, and ``then`` does not run after an error.
     """
-    busy = _buttons(parts, busy=True)
+    busy = button_states(parts, busy=True)
     moment = Moment("", page.t("status.working"))
     with toasts(page):
         for moment in answer(page, task, fields(), visitor or ""):
@@ -181,7 +182,7 @@ def respond(
     notes = notes_html(moment.generation, page.t.language)
     more = say(moment.generation) if moment.generation else ""
     status = f"{moment.status} · {more}" if more else moment.status
-    yield [*show(moment), status, notes, *_buttons(parts, busy=False)]
+    yield [*show(moment), status, notes, *button_states(parts, busy=False)]
 
 
 def wire(
@@ -204,12 +205,12 @@ def wire(
         show_progress="minimal", show_progress_on=parts.status,
         api_name=api_name, api_visibility="public" if api_name else "private",
     )  # fmt: skip
-    event.failure(lambda: ["", *_buttons(parts, busy=False)], None, [parts.status, *parts.buttons()], **QUIET)
+    event.failure(lambda: ["", *button_states(parts, busy=False)], None, [parts.status, *parts.buttons()], **QUIET)
     return event
 
 
-def wire_stop(page: Page, task: str, stop: Any) -> None:
-    """Connect Stop: it ends this visitor's request on the page.
+def wire_stop(page: Page, stop: Any, *tasks: str) -> None:
+    """Connect Stop: it ends this visitor's requests of these tasks.
 
     Gradio's own way, ``cancels``, drops the handler, so that nothing could say any more that the text is not complete.
     Here the handler goes on to its end, which comes within one token.
@@ -217,12 +218,14 @@ def wire_stop(page: Page, task: str, stop: Any) -> None:
     import gradio as gr
 
     def end(request: gr.Request) -> None:
-        page.session.stop(request.session_hash or "", task)
+        for task in tasks:
+            page.session.stop(request.session_hash or "", task)
 
     stop.click(end, None, None, **QUIET)
 
 
-def _buttons(parts: Controls, *, busy: bool) -> list[Any]:
+def button_states(parts: Controls, *, busy: bool) -> list[Any]:
+    """What the buttons are while a request runs, or when it has ended."""
     import gradio as gr
 
     stop = gr.Button(visible=True) if busy else gr.Button(visible="hidden")

@@ -8,11 +8,10 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from apps.web.answer import Moment, Page, answer
-from apps.web.common import QUIET, Controls, buttons, outcome, required, toasts, wire
+from apps.web.common import QUIET, Controls, button_states, buttons, outcome, required, toasts, wire, wire_stop
 from apps.web.strings import Strings
 from apps.web.translate import languages
 from eval.statistics import wilson
-from pipelines.tasks import TASKS
 
 __all__ = ["FIELDS", "Side", "build", "request_fields", "tally_line", "voted", "word_diff"]
 
@@ -22,9 +21,8 @@ FIELDS = {
 }  # fmt: skip
 """The field of each task that holds what a person writes."""
 _WORDS = re.compile(r"\s+|[\u3040-\u30ff\u3400-\u9fff]|\w+|[^\w\s]")
-_MOST_WORDS = 4000
-"""Words of a text that are compared: the time grows with their square."""
 _TOKENS = 256
+"""Longest answer of a side: the time to compare two grows with the square of their length."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def word_diff(first: str, second: str) -> list[tuple[str, str | None]]:
 
     Words are compared, and single characters of Chinese and Japanese.
     """
-    ours, theirs = (_WORDS.findall(text)[:_MOST_WORDS] for text in (first, second))
+    ours, theirs = (_WORDS.findall(text) for text in (first, second))
     pieces: list[tuple[str, str | None]] = []
     for kind, begin, end, start, stop in SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
         if kind == "equal":
@@ -144,7 +142,7 @@ def build(page: Page) -> None:
         label=t("compare.diff"), combine_adjacent=False, show_legend=False, color_map={"-": "red", "+": "green"},
         visible=False, elem_id="compare-diff",
     )  # fmt: skip
-    state = gr.State({"order": [0, 1], "votes": [0, 0, 0], "open": False})
+    state = gr.State({"order": [0, 1], "votes": [0, 0, 0]})
     with gr.Row():
         votes = [
             gr.Button(t(f"compare.vote_{name}"), size="sm", interactive=False, elem_id=f"compare-vote-{name}")
@@ -161,8 +159,7 @@ def build(page: Page) -> None:
         order = random.sample([0, 1], 2) if blind else [0, 1]
         seed, visitor = random.randrange(10**9), request.session_hash or ""
         shown, lines = ["", ""], ["", ""]
-        busy = [gr.Button(interactive=False), gr.Button(visible=True)]
-        idle = [gr.Button(interactive=True), gr.Button(visible="hidden")]
+        busy, idle = button_states(parts, busy=True), button_states(parts, busy=False)
         hidden, quiet = gr.HighlightedText(visible=False), [gr.Button(interactive=False)] * 3
         moment = Moment("", "")
         for place, number in enumerate(order):
@@ -175,13 +172,13 @@ def build(page: Page) -> None:
                 yield [*shown, hidden, state, *quiet, "", moment.status, "", *idle]
                 return
         compared = gr.HighlightedText(value=word_diff(*shown), visible=True)
-        after = {**state, "order": order, "open": True}
+        after = {**state, "order": order}
         said = "" if blind else " | ".join(lines)
         votable = [gr.Button(interactive=True)] * 3
         yield [*shown, compared, after, *votable, tally_line(state["votes"], t), said, "", *idle]
 
     def vote(state: Mapping[str, Any], choice: int | None) -> tuple[Any, ...]:
-        after = {**state, "votes": voted(state["votes"], state["order"], choice), "open": False}
+        after = {**state, "votes": voted(state["votes"], state["order"], choice)}
         left = t("compare.b" if state["order"][0] else "compare.a")
         line = f"{t('compare.was', side=left)} {tally_line(after['votes'], t)}"
         return (after, line, *[gr.Button(interactive=False)] * 3)
@@ -194,9 +191,4 @@ def build(page: Page) -> None:
     for button, choice in zip(votes, (0, 1, None), strict=True):
         button.click(lambda state, choice=choice: vote(state, choice), state, [state, tally, *votes], **QUIET)
     task.change(lambda name: gr.Dropdown(visible=name == "translation"), task, target, **QUIET)
-
-    def end(request: gr.Request) -> None:
-        for name in TASKS:
-            page.session.stop(request.session_hash or "", name)
-
-    stop.click(end, None, None, **QUIET)
+    wire_stop(page, stop, *FIELDS)

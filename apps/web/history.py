@@ -17,8 +17,6 @@ MOST = 20
 _TITLE_LENGTH = 48
 EMPTY: dict[str, Any] = {"now": [], "earlier": []}
 
-Store = Mapping[str, Any]
-
 
 def now(store: Any) -> list[Message]:
     """The conversation that goes on; none where the storage holds anything else than conversations."""

@@ -3,6 +3,7 @@
 A Space runs the plain ``demo.launch()`` instead (space.py), as ZeroGPU hooks that.
 """
 
+import errno
 import os
 import socket
 import threading
@@ -176,6 +177,6 @@ def _check(host: str, port: int) -> None:
         except PermissionError:
             raise InputError("web_port_forbidden", port=port) from None
         except OSError as error:
-            if isinstance(error, socket.gaierror) or error.errno == 99:  # EADDRNOTAVAIL
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
                 raise InputError("web_host_unknown", host=host) from None
             raise InputError("web_port_busy", port=port) from None

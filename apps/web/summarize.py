@@ -80,4 +80,4 @@ def build(page: Page) -> None:
         page, handler, triggers=[run.click], inputs=inputs, outputs=[result],
         parts=parts, validator=required(page, len(inputs)), api_name="summarize",
     )  # fmt: skip
-    wire_stop(page, TASK, stop)
+    wire_stop(page, stop, TASK)

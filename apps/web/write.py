@@ -112,4 +112,4 @@ def build(page: Page) -> None:
         page, handler, triggers=[run.click], inputs=inputs, outputs=[result, *others],
         parts=parts, validator=required(page, len(inputs)), api_name="write",
     )  # fmt: skip
-    wire_stop(page, TASK, stop)
+    wire_stop(page, stop, TASK)

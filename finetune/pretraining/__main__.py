@@ -3,11 +3,9 @@
 accelerate launch --config_file finetune/launch/ddp.yaml -m finetune.pretraining RECIPE.yaml [KEY=VALUE…]
 """
 
-import os
 import sys
-from typing import Any
 
-from pipelines.errors import CinquainError
+from finetune.launching import launched
 
 __all__ = ["main"]
 
@@ -21,28 +19,16 @@ def main(arguments: list[str]) -> int:
     Returns:
         The exit code.
     """
-    from finetune.data.settings import read_value
     from finetune.pretraining.progress import PretrainProgress
     from finetune.pretraining.recipe import load_pretrain_recipe
     from finetune.pretraining.run import pretrain
-    from finetune.recipe import find_recipe
 
-    if not arguments or arguments[0].startswith("-"):
-        sys.stderr.write(f"{__doc__}\n")
-        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
-    changes: dict[str, Any] = {}
-    for change in arguments[1:]:
-        name, _, value = change.partition("=")
-        changes[name] = read_value(value)
-    progress = PretrainProgress(quiet=os.environ.get("RANK", "0") != "0")
-    try:
-        pretrain(load_pretrain_recipe(find_recipe(arguments[0]), changes), progress=progress)
-    except CinquainError as error:
-        progress.tell(error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return launched(
+        arguments,
+        __doc__,
+        lambda path, changes, progress: pretrain(load_pretrain_recipe(path, changes), progress=progress),
+        PretrainProgress,
+    )
 
 
 if __name__ == "__main__":

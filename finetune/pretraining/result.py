@@ -13,87 +13,44 @@ import hashlib
 import json
 import os
 import shutil
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.data.results import WORK
+from finetune.owned_folder import SCHEMA_VERSION, OwnedFolder
 from finetune.pretraining.recipe import PretrainRecipe
-from pipelines.errors import CinquainError, InputError
-from pipelines.home import disk_errors, exclusive, write_atomically
+from pipelines.home import disk_errors
 
 if TYPE_CHECKING:
     from pipelines.models.transformer import TransformerModel
 
-__all__ = ["ModelFolder", "save_model"]
+__all__ = ["ModelFolder", "identity_of", "save_model"]
 
-SCHEMA_VERSION = 1
 _FREE: Any = {"output": True, "training": {"pass_blocks", "device", "compile"}, "samples": True}
 """What decides how fast a run is, or what it shows, and not the model: it may change between two starts."""
 _WEIGHTS = "model.safetensors"
 
 
-class ModelFolder:
-    """The folder of a run.
+class ModelFolder(OwnedFolder):
+    """The folder of a run that makes a model.
+
+    Args:
+        path: Where it is: the model's folder.
 
     Attributes:
-        path: Where it is: the model's folder.
-        work: Folder of unfinished work.
         log: Figures of the steps.
-        plot: Curves.
-        result: Figures of the finished run.
         documents: Account of the documents.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.work = path, path / WORK
-        self.log, self.plot = path / "pretraining_log.jsonl", path / "loss.png"
-        self.result, self.documents = path / "pretraining.json", path / "documents.json"
-        self._lock_file = path / "recipe.json"
-
-    def held(self) -> AbstractContextManager[None]:
-        """Keep other runs out of this folder.
-
-        Raises:
-            CinquainError: ``training_in_use``.
-        """
-        return exclusive(self.path / ".training.lock", CinquainError("training_in_use", out=str(self.path)))
-
-    def claim(self, recipe: PretrainRecipe) -> None:
-        """See that this folder belongs to this recipe, or make it so where it is empty.
-
-        Raises:
-            InputError: ``pretrain_other_recipe`` with both hashes; ``training_foreign_files`` where files lie there
-                that no run of this suite began.
-        """
-        settings = recipe.model_dump(mode="json", exclude=_FREE)
-        identity = hashlib.sha256(json.dumps([SCHEMA_VERSION, settings], sort_keys=True).encode()).hexdigest()
-        try:
-            found = str(json.loads(self._lock_file.read_bytes())["identity"])
-        except (OSError, ValueError, KeyError, TypeError):
-            names = (_WEIGHTS, "config.json", "adapter_config.json", self.result.name)
-            if there := [name for name in names if (self.path / name).exists()]:
-                raise InputError("training_foreign_files", out=str(self.path), files=there) from None
-        else:
-            if found != identity:
-                raise InputError("pretrain_other_recipe", out=str(self.path), found=found[:12], wanted=identity[:12])
-            return
-        lock = {"schema_version": SCHEMA_VERSION, "identity": identity, "recipe": recipe.model_dump(mode="json")}
-        write_atomically(self._lock_file, json.dumps(lock, ensure_ascii=False, indent=1) + "\n")
+        foreign = (_WEIGHTS, "config.json", "adapter_config.json")
+        super().__init__(path, "pretraining.json", foreign, "pretrain_other_recipe")
+        self.log, self.documents = path / "pretraining_log.jsonl", path / "documents.json"
 
     def release(self) -> None:
         """Give the folder back: nothing was learned yet, and the recipe has to change."""
         self.tidy()
-        for path in (self._lock_file, self.documents):
+        for path in (self.lock, self.documents):
             path.unlink(missing_ok=True)
-
-    def finished(self) -> dict[str, Any] | None:
-        """Figures of the finished run; None where there is none yet."""
-        try:
-            figures: dict[str, Any] = json.loads(self.result.read_bytes())
-        except (OSError, ValueError):
-            return None
-        return figures
 
     def publish(self, staged: Path) -> None:
         """Move a model to where it belongs, the weights last: a folder without them is no model."""
@@ -102,17 +59,11 @@ class ModelFolder:
             for name in names:
                 (staged / name).replace(self.path / name)
 
-    def finish(self, figures: dict[str, Any]) -> None:
-        """Write the figures of the run, and remove what only an unfinished one needs."""
-        content = {"schema_version": SCHEMA_VERSION, **figures}
-        write_atomically(self.result, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-        self.tidy()
 
-    def tidy(self) -> None:
-        """Remove what only an unfinished run needs, and parts of files that a killed one left."""
-        shutil.rmtree(self.work, ignore_errors=True)
-        for part in self.path.glob(".*.tmp"):
-            part.unlink(missing_ok=True)
+def identity_of(recipe: PretrainRecipe) -> str:
+    """A hash over everything in a recipe that decides the model, in hexadecimal."""
+    settings = recipe.model_dump(mode="json", exclude=_FREE)
+    return hashlib.sha256(json.dumps([SCHEMA_VERSION, settings], sort_keys=True).encode()).hexdigest()
 
 
 def save_model(model: "TransformerModel", tokenizer: Any, folder: Path, context: int, *, chats: bool) -> None:

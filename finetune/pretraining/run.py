@@ -10,7 +10,7 @@ from typing import Any
 from finetune.pretraining.preparing import prepare_text
 from finetune.pretraining.progress import PretrainProgress
 from finetune.pretraining.recipe import PretrainRecipe
-from finetune.pretraining.result import ModelFolder
+from finetune.pretraining.result import ModelFolder, identity_of
 from finetune.pretraining.training import Run
 from finetune.training.processes import Processes
 from finetune.training.run import device_for
@@ -45,7 +45,7 @@ def pretrain(recipe: PretrainRecipe, *, progress: PretrainProgress | None = None
     folder = ModelFolder(Path(recipe.output).expanduser())
     with folder.held() if processes.first else nullcontext():
         if processes.first:
-            folder.claim(recipe)
+            folder.claim(recipe, identity_of(recipe))
         if done := folder.finished():
             if processes.first:
                 folder.tidy()

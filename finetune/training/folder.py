@@ -12,21 +12,16 @@ data/                       the prepared rows and their ledger
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune.data.results import WORK
 from finetune.data.row import Row
+from finetune.owned_folder import SCHEMA_VERSION, OwnedFolder
 from finetune.recipe import Recipe
-from pipelines.errors import CinquainError, InputError
-from pipelines.home import disk_errors, exclusive, write_atomically
+from pipelines.home import disk_errors, write_atomically
 
 __all__ = ["RunFolder", "identity_of"]
-
-SCHEMA_VERSION = 1
 
 # What decides how fast a run is, or what is done with its result, and not what that is: it may change between two
 # starts of one run.
@@ -52,81 +47,24 @@ def identity_of(recipe: Recipe, base_sha256: str, planted: Sequence[Row] = ()) -
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-class RunFolder:
-    """The folder of a run.
+class RunFolder(OwnedFolder):
+    """The folder of a run that trains an adapter.
 
     Args:
-        path: Where it is.
+        path: Where it is: the adapter's folder.
 
     Attributes:
-        path: Where it is: the adapter's folder.
         data: Prepared rows.
-        work: Folder of unfinished work.
         checkpoints: Folder of the checkpoints.
         log: Figures of every step.
-        plot: Curves.
-        result: Figures of the finished run.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        foreign = ("adapter_model.safetensors", "adapter_config.json", "config.json")
+        super().__init__(path, "training.json", foreign, "training_other_recipe")
         self.data = path / "data"
-        self.work = path / WORK
         self.checkpoints = self.work / "checkpoints"
         self.log = path / "training_log.jsonl"
-        self.plot = path / "loss.png"
-        self.result = path / "training.json"
-        self._lock_file = path / "recipe.json"
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other runs out of this folder.
-
-        Raises:
-            CinquainError: ``training_in_use``.
-        """
-        with exclusive(self.path / ".training.lock", CinquainError("training_in_use", out=str(self.path))):
-            yield
-
-    def claim(self, recipe: Recipe, identity: str) -> None:
-        """See that this folder belongs to this recipe, or make it so where it is empty.
-
-        Raises:
-            InputError: ``training_other_recipe`` with both hashes; ``training_foreign_files`` where files lie there
-                that no run of this suite began.
-        """
-        try:
-            found = str(json.loads(self._lock_file.read_bytes())["identity"])
-        except (OSError, ValueError, KeyError, TypeError):
-            names = ("adapter_model.safetensors", "adapter_config.json", "config.json", self.result.name)
-            if there := [name for name in names if (self.path / name).exists()]:
-                raise InputError("training_foreign_files", out=str(self.path), files=there) from None
-        else:
-            if found != identity:
-                raise InputError("training_other_recipe", out=str(self.path), found=found[:12], wanted=identity[:12])
-            return
-        lock = {"schema_version": SCHEMA_VERSION, "identity": identity, "recipe": recipe.model_dump(mode="json")}
-        write_atomically(self._lock_file, json.dumps(lock, ensure_ascii=False, indent=1) + "\n")
-
-    def finished(self) -> dict[str, Any] | None:
-        """Figures of the finished run; None where there is none yet."""
-        try:
-            figures: dict[str, Any] = json.loads(self.result.read_bytes())
-        except (OSError, ValueError):
-            return None
-        return figures
-
-    def finish(self, figures: dict[str, Any]) -> None:
-        """Write the figures of the run, and remove what only an unfinished one needs."""
-        content = {"schema_version": SCHEMA_VERSION, **figures}
-        write_atomically(self.result, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-        self.tidy()
-
-    def tidy(self) -> None:
-        """Remove what only an unfinished run needs, and parts of files that a killed one left."""
-        shutil.rmtree(self.work, ignore_errors=True)
-        for part in self.path.glob(".*.tmp"):
-            part.unlink(missing_ok=True)
 
     def publish(self, checkpoint: Path) -> None:
         """Put the adapter of a checkpoint in its place, the weights last: a folder without them is no adapter."""
